@@ -1,0 +1,117 @@
+"""The command line: parse, load, call; the only place that knows arguments and exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from r1kit.errors import Interrupted, R1Error
+
+app = typer.Typer(
+    help="r1kit: the DeepSeek-R1 system, whole, from a laptop to a cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunOption = Annotated[Path | None, typer.Option("--run", help="The run's folder; by default a new one under runs/.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Say what each figure means.")]
+JsonOption = Annotated[
+    str | None, typer.Option("--json", help="Write the figures to this file, or - for standard output.")
+]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")] = False,
+) -> None:
+    """r1kit: the DeepSeek-R1 system, whole, from a laptop to a cluster."""
+    if debug:
+        os.environ["R1_DEBUG"] = "1"
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Everything random is derived from it.")] = 0,
+    json_: JsonOption = None,
+    run: RunOption = None,
+    resume: ResumeOption = False,
+    explain: ExplainOption = False,
+) -> None:
+    """Watch the nano base model learn to reason by reinforcement learning alone; minutes on two cores."""
+    from rich.console import Console
+
+    from r1kit.demo import run_demo
+    from r1kit.run import new_folder
+
+    figures_to_stdout = json_ == "-"
+    run_demo(
+        run or new_folder(f"demo-{seed}"),
+        seed=seed,
+        resume=resume,
+        explain=explain,
+        json_path=json_,
+        console=Console(stderr=figures_to_stdout),
+    )
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file; its `kind` says what is trained.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value", metavar="[KEY=VALUE]...")] = None,
+    run: RunOption = None,
+    resume: ResumeOption = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the resolved recipe, a forecast and the first example; train nothing."),
+    ] = False,
+    explain: ExplainOption = False,
+) -> None:
+    """Train what a recipe describes."""
+    from r1kit.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    _train(loaded, recipe.stem, run=run, resume=resume, dry_run=dry_run, explain=explain)
+
+
+def _train(loaded: object, name: str, *, run: Path | None, resume: bool, dry_run: bool, explain: bool) -> None:
+    from rich.console import Console
+
+    from r1kit.errors import RecipeError
+    from r1kit.forecast import show_dry_run
+    from r1kit.pipeline import train as train_recipe
+    from r1kit.run import new_folder
+
+    if dry_run:
+        show_dry_run(loaded, Console())
+        return
+    if resume and run is None:
+        raise RecipeError("--resume needs --run FOLDER: which run is to go on?")
+    train_recipe(loaded, run or new_folder(name), resume=resume, explain=explain, console=Console())
+
+
+def main() -> None:
+    """Run the command line; errors of the user's hand are one line on standard error."""
+    signal.signal(signal.SIGINT, _interrupted)
+    try:
+        app()
+    except R1Error as error:
+        if os.environ.get("R1_DEBUG"):
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_status)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Which network a run starts from: an existing checkpoint, or the shape of a new one."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from r1kit.config.settings import Settings
+
+
+class ModelSettings(Settings):
+    """A checkpoint to start from."""
+
+    path: str = "nano"
+    """A folder that `transformers` loads, or `nano`: the base model that ships with the package."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the weights during training and sampling."""
+
+
+class ArchitectureSettings(Settings):
+    """The shape of a network that is trained from nothing."""
+
+    kind: Literal["llama", "qwen2"] = "llama"
+    """Which `transformers` architecture."""
+    hidden_size: int = Field(default=192, ge=16)
+    num_layers: int = Field(default=4, ge=1)
+    num_heads: int = Field(default=6, ge=1)
+    num_key_value_heads: int = Field(default=2, ge=1)
+    intermediate_size: int = Field(default=512, ge=16)
+    max_position_embeddings: int = Field(default=1024, ge=64)
+    vocab_size: int = Field(default=640, ge=300, le=1024)
+    """Entries of the tokenizer that is made for it: bytes, digits, merges and the tags."""

@@ -1,0 +1,60 @@
+"""The engine protocol: what samples, for reinforcement learning, evaluation and serving alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from r1kit.models.policy import Policy
+from r1kit.types import Completion, SamplingSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One completion to be drawn."""
+
+    prompt_token_ids: tuple[int, ...]
+    sampling: SamplingSpec
+    seed: int
+    """All randomness of this completion: it is the same whatever else is being sampled."""
+    stream: bool = False
+    """Report each token as it comes, not only the finished completion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one step has to say of one request: a streamed token, or the finished completion."""
+
+    request_id: int
+    token_id: int | None = None
+    completion: Completion | None = None
+
+
+class Engine(Protocol):
+    """Anything that draws completions: our own sampler, vLLM, or a server."""
+
+    def submit(self, requests: Sequence[Request]) -> list[int]:
+        """Queue requests; returns their ids. Raises RecipeError for a request that can never fit."""
+        ...
+
+    def step(self) -> list[Piece]:
+        """Advance everything by one token; returns finished completions and streamed tokens."""
+        ...
+
+    def cancel(self, request_ids: Sequence[int]) -> None:
+        """Forget requests; those not yet finished are never reported."""
+        ...
+
+    def load_weights(self, policy: Policy, version: int) -> None:
+        """Sample from these weights from now on."""
+        ...
+
+
+def generate(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
+    """The completions of all requests, in their order."""
+    request_ids = engine.submit(requests)
+    finished: dict[int, Completion] = {}
+    while len(finished) < len(request_ids):
+        for piece in engine.step():
+            if piece.completion is not None:
+                finished[piece.request_id] = piece.completion
+    return [finished[request_id] for request_id in request_ids]

@@ -1,0 +1,37 @@
+"""Figures of an evaluation: closed forms over counts of right answers."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+Figures = dict[str, float]
+
+
+def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
+    """The chance that at least one of k samples, drawn without replacement from these, is right.
+
+    1 - C(n - c, k) / C(n, k): the unbiased estimator of arXiv:2107.03374, section 2.1.
+    """
+    if not 1 <= k <= num_samples:
+        raise ValueError(f"k is {k}, but there are {num_samples} samples")
+    return 1 - math.comb(num_samples - num_right, k) / math.comb(num_samples, k)
+
+
+def clustered_stderr(scores: Sequence[Sequence[float]]) -> float:
+    """The standard error of the mean over all samples, those of one problem taken as one cluster.
+
+    With the same k for every problem this is the standard error of the problems' means (with the C / (C - 1)
+    correction); nan for a single problem.
+    """
+    means = [sum(samples) / len(samples) for samples in scores]
+    if len(means) < 2:
+        return math.nan
+    centre = sum(means) / len(means)
+    variance = sum((mean - centre) ** 2 for mean in means) / (len(means) - 1)
+    return math.sqrt(variance / len(means))
+
+
+def majority_vote(answers: Sequence[str | None]) -> str | None:
+    """The answer given most often; on a tie, the one seen first; None where nobody answered."""
+    counts = Counter(answer.strip() for answer in answers if answer is not None)
+    return counts.most_common(1)[0][0] if counts else None

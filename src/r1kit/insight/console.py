@@ -1,0 +1,110 @@
+"""What a person sees while a run goes on: a live panel on a terminal, one line an iteration elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from r1kit.insight.verdict import MEANINGS, verdict
+from r1kit.run import Run
+
+
+class TrainingConsole:
+    """Shows each row of metrics as it is logged, and writes the same line to the run's log.txt."""
+
+    def __init__(self, run: Run, *, num_iterations: int, max_new_tokens: int, explain: bool, console: Console) -> None:
+        """`explain` adds a line of meaning to each figure."""
+        self._run, self._console = run, console
+        self._num_iterations, self._max_new_tokens, self._explain = num_iterations, max_new_tokens, explain
+        self._rows: list[Mapping[str, object]] = run.read("metrics.jsonl")
+        self._started = time.perf_counter()
+        self._done_before = len(self._rows)
+        self._progress = Progress(
+            TextColumn("iteration"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}"),
+        )
+        self._task = self._progress.add_task("", total=num_iterations, completed=self._done_before, eta="")
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> "TrainingConsole":
+        """Take the screen, where there is one."""
+        if self._live:
+            self._live.start()
+        elif self._explain:
+            for name, meaning in MEANINGS.items():
+                self._console.print(f"{name}: {meaning}", highlight=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the screen back."""
+        if self._live:
+            self._live.stop()
+
+    def report(self, row: Mapping[str, object]) -> None:
+        """Show one row of metrics."""
+        self._rows.append(row)
+        line = self._line(row)
+        self._run.log_text(line)
+        if self._live:
+            self._live.update(self._panel(), refresh=True)
+        else:
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on all rows so far."""
+        return verdict(self._rows, max_new_tokens=self._max_new_tokens)
+
+    def _eta(self) -> str:
+        done = len(self._rows) - self._done_before
+        left = (time.perf_counter() - self._started) / max(1, done) * (self._num_iterations - len(self._rows))
+        return f"about {max(0, left):.0f} s left"
+
+    def _line(self, row: Mapping[str, object]) -> str:
+        test = row.get("held_out")
+        held_out = (
+            f"  held-out {test['pass_at_1']:.1%} ±{test['pass_at_1_stderr']:.1%}" if isinstance(test, Mapping) else ""
+        )
+        if "reward" not in row:
+            return f"end          {held_out}"
+        seconds = float(row["sampling_seconds"]) + float(row["training_seconds"])
+        entropy = f"{row['entropy']:.2f}" if "entropy" in row else "-"
+        kl = f"  kl {row['kl']:.4f}" if "kl" in row else ""
+        return (
+            f"{int(row['iteration']) + 1:>4}/{self._num_iterations}  reward {row['reward']:.3f}"
+            f"  pass@1 {row['pass_at_1']:.1%}  length {row['mean_completion_tokens']:.0f}"
+            f"  cut {row['truncated_share']:.0%}  dead {row['dead_group_share']:.0%}  entropy {entropy}{kl}"
+            f"  {seconds:.1f} s{held_out}  {self._eta()}"
+        )
+
+    def _panel(self) -> RenderableType:
+        latest = next((row for row in reversed(self._rows) if "reward" in row), {})
+        tested = next((row["held_out"] for row in reversed(self._rows) if "held_out" in row), None)
+        table = Table(box=None, show_header=False, padding=(0, 2))
+        figures = dict(latest) | ({"tokens_per_second": _tokens_per_second(latest)} if latest else {})
+        if isinstance(tested, Mapping):
+            figures["held_out"] = tested["pass_at_1"]
+        for name, meaning in MEANINGS.items():
+            if name in figures:
+                row = [name, f"{float(figures[name]):.4g}"]
+                table.add_row(*row, *([meaning] if self._explain else []))
+        phases = "  ".join(
+            f"{name.removesuffix('_seconds')} {value:.1f} s"
+            for name, value in latest.items()
+            if name.endswith("_seconds")
+        )
+        self._progress.update(self._task, completed=len(self._rows), eta=self._eta())
+        return Group(self._progress, table, phases, f"[bold]{self.verdict}[/bold]")
+
+
+def _tokens_per_second(row: Mapping[str, object]) -> float:
+    return float(row["completion_tokens"]) / max(1e-9, float(row["sampling_seconds"]))

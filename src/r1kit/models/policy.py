@@ -1,0 +1,106 @@
+"""The model that is trained: logprobs of chosen tokens, computed only where a token was sampled.
+
+B: rows   T: token positions, right-padded   N: positions that reach the head   D: model width   V: vocabulary
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from r1kit.errors import ModelError
+
+# Logits are made in chunks of at most so many elements, so that [positions x vocabulary] never exists at once.
+MAX_LOGITS_PER_CHUNK = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStats:
+    """What the policy says of each token, 0 where nothing was sampled."""
+
+    logprobs_BT: Tensor
+    """Log-probability of the token at its position, given all before it."""
+    entropy_BT: Tensor
+    """Entropy, in nats, of the distribution that it was drawn from; detached."""
+
+
+class Policy:
+    """A causal language model of `transformers` and its tokenizer."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Take a loaded model; raise ModelError where its head is more than a matrix product."""
+        # Dropout stays off while training: the ratio of policy to old policy must be exactly 1 at the first update.
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self._refuse_unusual_heads()
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The network without its head: token ids to hidden states."""
+        return self.model.base_model
+
+    @property
+    def head(self) -> nn.Module:
+        """Hidden states to logits."""
+        return self.model.get_output_embeddings()
+
+    def token_stats(self, token_ids_BT: Tensor, completion_mask_BT: Tensor, *, temperature: float) -> TokenStats:
+        """Logprobs and entropies of the tokens under the mask, at a sampling temperature.
+
+        Rows are right-padded, so a causal network needs no padding mask: nothing that counts comes after a pad.
+        Position 0 has no prefix and can't be under the mask.
+        """
+        hidden_BTD = self.backbone(input_ids=token_ids_BT, use_cache=False).last_hidden_state
+        predicts_BT = completion_mask_BT[:, 1:]
+        hidden_ND = hidden_BTD[:, :-1][predicts_BT]
+        targets_N = token_ids_BT[:, 1:][predicts_BT]
+        rows_per_chunk = max(1, MAX_LOGITS_PER_CHUNK // self.head.weight.shape[0])
+        parts = [
+            self._head_stats(
+                hidden_ND[start : start + rows_per_chunk], targets_N[start : start + rows_per_chunk], temperature
+            )
+            for start in range(0, max(1, len(targets_N)), rows_per_chunk)
+        ]
+        logprobs_N = torch.cat([logprobs for logprobs, _ in parts])
+        entropy_N = torch.cat([entropy for _, entropy in parts])
+        empty_BT = torch.zeros(completion_mask_BT.shape, dtype=torch.float32, device=token_ids_BT.device)
+        return TokenStats(
+            logprobs_BT=empty_BT.masked_scatter(completion_mask_BT, logprobs_N),
+            entropy_BT=empty_BT.masked_scatter(completion_mask_BT, entropy_N),
+        )
+
+    def load_weights(self, other: "Policy") -> None:
+        """Copy the weights of another policy of the same shape."""
+        self.model.load_state_dict(other.model.state_dict())
+
+    def num_parameters(self) -> int:
+        """Parameters of the network, tied ones counted once."""
+        return self.model.num_parameters()
+
+    def _head_stats(self, hidden_ND: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled() and hidden_ND.numel() // hidden_ND.shape[-1] * self.head.weight.shape[0] > 2**22:
+            # Large vocabularies: the chunk's logits are made again in the backward pass instead of kept.
+            return checkpoint(self._head_chunk, hidden_ND, targets_N, temperature, use_reentrant=False)
+        return self._head_chunk(hidden_ND, targets_N, temperature)
+
+    def _head_chunk(self, hidden_ND: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        logits_NV = self.head(hidden_ND).float() / temperature
+        normaliser_N = logits_NV.logsumexp(-1)
+        logprobs_N = logits_NV.gather(-1, targets_N[:, None])[:, 0] - normaliser_N
+        with torch.no_grad():
+            entropy_N = normaliser_N - ((logits_NV - normaliser_N[:, None]).exp() * logits_NV).sum(-1)
+        return logprobs_N, entropy_N
+
+    @torch.no_grad()
+    def _refuse_unusual_heads(self) -> None:
+        """Some architectures scale or cap their logits after the head; training them as if not would be silently wrong."""
+        probe = torch.tensor([[0, 1]], device=self.model.device)
+        expected = self.model(input_ids=probe, use_cache=False).logits
+        found = self.head(self.backbone(input_ids=probe, use_cache=False).last_hidden_state)
+        if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
+            raise ModelError(
+                f"{self.model.config.model_type}: its logits are not its head times its hidden states "
+                "(they are scaled or capped), which is not supported"
+            )

@@ -1,0 +1,243 @@
+"""One TOML file describes a run: read, checked, resolved, written beside the results.
+
+recipe = load_recipe(Path("recipes/nano/zero.toml"), ["objective.kl_coef=0.001"])
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from r1kit.config.model import ArchitectureSettings, ModelSettings
+from r1kit.config.objective import (
+    AdvantageConfig,
+    GroupNormAdvantage,
+    GRPOObjective,
+    ObjectiveConfig,
+    OptimizerSettings,
+    SequenceMeanWeights,
+    TokenWeightsConfig,
+)
+from r1kit.config.rollouts import RewardSettings, RolloutSettings, SamplingSettings, TemplateSettings
+from r1kit.config.run import EvaluationSettings, RunSettings
+from r1kit.config.settings import Settings
+from r1kit.config.tasks import TaskConfig
+from r1kit.errors import RecipeError
+
+
+class ZeroRecipe(Settings):
+    """R1-Zero: reinforcement learning on a base model, rewarded by rules alone (arXiv:2501.12948, section 2.2)."""
+
+    kind: Literal["zero"]
+    seed: int = 0
+    """Everything random is derived from it."""
+    model: ModelSettings = ModelSettings()
+    template: TemplateSettings = TemplateSettings()
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    sampling: SamplingSettings = SamplingSettings()
+    rewards: RewardSettings = RewardSettings()
+    rollouts: RolloutSettings = RolloutSettings()
+    advantage: AdvantageConfig = GroupNormAdvantage()
+    objective: ObjectiveConfig = GRPOObjective()
+    token_weights: TokenWeightsConfig = SequenceMeanWeights()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ZeroRecipe":
+        rollouts = self.rollouts
+        total = rollouts.problems_per_iteration * rollouts.group_size
+        if rollouts.steps_per_iteration > total:
+            raise ValueError(
+                f"rollouts.steps_per_iteration is {rollouts.steps_per_iteration}, but an iteration has only {total} "
+                "completions to split; lower it or raise problems_per_iteration"
+            )
+        if self.sampling.temperature == 0:
+            raise ValueError(
+                "sampling.temperature is 0: all completions of a group would be the same; training needs about 1"
+            )
+        return self
+
+
+class PretrainSettings(Settings):
+    """How much a new base model reads."""
+
+    num_steps: int = Field(default=1500, ge=1)
+    rows_per_step: int = Field(default=64, ge=1)
+    row_tokens: int = Field(default=256, ge=16)
+    """Documents are laid end to end in rows of so many tokens; each row starts with a new one."""
+    tokenizer_documents: int = Field(default=20000, ge=100)
+    """Documents that the tokenizer is made from."""
+    checkpoint_interval_steps: int = Field(default=250, ge=1)
+    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Precision of the matrix products; the weights are kept in float32."""
+
+
+class PretrainRecipe(Settings):
+    """A new base model of the nano world, tokenizer included, from a generated corpus."""
+
+    kind: Literal["pretrain"]
+    seed: int = 0
+    architecture: ArchitectureSettings = ArchitectureSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    run: RunSettings = RunSettings()
+
+
+class SFTSettings(Settings):
+    """Supervised fine-tuning on (prompt, completion) examples."""
+
+    num_epochs: int = Field(default=2, ge=1)
+    """R1's SFT takes 2 (supplement B.4.2)."""
+    examples_per_step: int = Field(default=64, ge=1)
+    """R1: 64."""
+
+
+class SFTRecipe(Settings):
+    """Supervised fine-tuning of a model on a JSON Lines file of `prompt` and `completion`."""
+
+    kind: Literal["sft"]
+    seed: int = 0
+    model: ModelSettings = ModelSettings()
+    template: TemplateSettings = TemplateSettings()
+    data: Path
+    """The examples: one JSON object a line, with `prompt` (the question) and `completion`."""
+    sft: SFTSettings = SFTSettings()
+    optimizer: OptimizerSettings = OptimizerSettings(schedule="cosine")
+    run: RunSettings = RunSettings()
+
+
+Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file, with `section.key=value` overrides applied, checked.
+
+    Raises RecipeError with one line that names the file, the key, what was expected and the nearest known key.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(table, override)
+    return parse_recipe(table, source=str(path))
+
+
+def parse_recipe(table: dict[str, object], *, source: str) -> Recipe:
+    """The recipe that a table of plain values describes; `source` names it in errors."""
+    try:
+        return _ADAPTER.validate_python(table)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {_first_problem(error)}") from None
+
+
+def dump_recipe(recipe: Recipe) -> dict[str, object]:
+    """The resolved recipe as plain values, every default filled in."""
+    return json.loads(recipe.model_dump_json())
+
+
+def _apply(table: dict[str, object], override: str) -> None:
+    """Write one `section.key=value` into the table; the value is read as TOML, or as a string if it is none."""
+    path, separator, text = override.partition("=")
+    if not separator or not path.strip():
+        raise RecipeError(f"override {override!r} is not of the form section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, key = path.strip().split(".")
+    place: object = table
+    for section in sections:
+        if isinstance(place, list):
+            place = _element(place, section, override)
+        elif isinstance(place, dict):
+            place = place.setdefault(section, {})
+    if isinstance(place, list):
+        raise RecipeError(f"override {override!r}: {'.'.join(sections)} is a list; name an element by its number")
+    if not isinstance(place, dict):
+        raise RecipeError(f"override {override!r}: {'.'.join(sections)} is not a section")
+    place[key] = value
+
+
+def _element(place: list[object], section: str, override: str) -> object:
+    if not section.isdigit() or int(section) >= len(place):
+        raise RecipeError(f"override {override!r}: {section!r} is no element of a list of {len(place)}")
+    return place[int(section)]
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line on the first thing that is wrong."""
+    details = error.errors()[0]
+    location = [str(part) for part in details["loc"]]
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(location)
+    path = ".".join(part for part in location if not _is_choice(part))
+    if details["type"] == "union_tag_invalid":
+        tag, expected = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"{path + '.' if path else ''}kind is {tag!r}; known: {', '.join(expected)}{_close(tag, expected)}"
+    if details["type"] == "union_tag_not_found":
+        return f"{path + ': ' if path else ''}`kind` is missing"
+    message = details["msg"].removeprefix("Value error, ")
+    value = details.get("input")
+    shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
+    return f"{path + ': ' if path else ''}{message[0].lower() + message[1:]}{shown}"
+
+
+def _is_choice(part: str) -> bool:
+    """True for the discriminator values that pydantic puts into a location."""
+    return part in _known_keys(())[1]
+
+
+def _unknown_key(location: list[str]) -> str:
+    key = location[-1]
+    known, _ = _known_keys(tuple(location[:-1]))
+    path = ".".join(part for part in location if not _is_choice(part))
+    return f"unknown key {path!r}{_nearest(key, known)}"
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    return _close(word, known) or (f"; known: {', '.join(sorted(known))}" if known else "")
+
+
+def _close(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _known_keys(location: tuple[str, ...]) -> tuple[list[str], set[str]]:
+    """The keys that are known at a location, and all `kind` values there are."""
+    schema = _ADAPTER.json_schema()
+    definitions = schema["$defs"]
+    kinds = {
+        entry["properties"]["kind"]["const"]
+        for entry in definitions.values()
+        if "const" in entry.get("properties", {}).get("kind", {})
+    }
+    here: dict = schema
+    for part in location:
+        here = _descend(here, part, definitions)
+    return list(here.get("properties", {})), kinds
+
+
+def _descend(here: dict, part: str, definitions: dict) -> dict:
+    """The schema one step down: an item of a list, the member of a union named by its kind, or a property."""
+    if part.isdigit():
+        inner = here.get("items", {})
+    elif "discriminator" in here:
+        inner = {"$ref": here["discriminator"]["mapping"].get(part, "")}
+    else:
+        inner = here.get("properties", {}).get(part, {})
+    if "allOf" in inner:
+        inner = inner["allOf"][0]
+    return definitions.get(inner["$ref"].rsplit("/", 1)[-1], {}) if "$ref" in inner else inner

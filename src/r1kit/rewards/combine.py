@@ -1,0 +1,27 @@
+"""What a completion is worth: a weighted sum of parts, each of them logged, those of weight 0 watched only."""
+
+import random
+
+from r1kit.config.rollouts import RewardSettings
+from r1kit.rewards.format import check_format
+from r1kit.rewards.verifiers import find_verifier, verify
+from r1kit.types import Completion, Problem, Score, Verdict
+
+
+def score_completion(
+    problem: Problem, completion: Completion, *, rewards: RewardSettings, prompt_ends_with_think: bool, seed: str
+) -> Score:
+    """Accuracy and format (arXiv:2501.12948, section 2.2.2), and the random control; `seed` drives the latter alone.
+
+    Format counts only where the answer inside it can be read: a policy can't earn it by wrapping nonsense.
+    """
+    check = check_format(completion.text, prompt_ends_with_think=prompt_ends_with_think)
+    verdict = verify(check.answer, problem)
+    is_readable = check.answer is not None and find_verifier(problem.verifier).parse(check.answer) is not None
+    parts = {
+        "accuracy": float(verdict is Verdict.RIGHT),
+        "format": float(check.strict and is_readable),
+        "random": float(random.Random(seed).random() < 0.5),
+    }
+    total = sum(getattr(rewards, name) * value for name, value in parts.items())
+    return Score(total=total, parts=parts, verdict=verdict)

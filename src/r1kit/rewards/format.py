@@ -1,0 +1,54 @@
+"""The form of a completion: `<think>…</think><answer>…</answer>`, read in linear time, never by a regular expression."""
+
+from dataclasses import dataclass
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatCheck:
+    """What the form of a completion is."""
+
+    strict: bool
+    """A think block, then an answer block, each once, neither empty, and nothing else (R1-Zero's template)."""
+    think_only: bool
+    """A think block that is not empty and that something follows."""
+    thinking: str | None
+    """What stands inside the think block; None where there is none."""
+    answer: str | None
+    """What stands inside the answer block after the thinking; None where there is no single complete one."""
+
+
+def check_format(completion: str, *, prompt_ends_with_think: bool = False) -> FormatCheck:
+    """The form of a completion; where the prompt already opens the thinking, the tag counts as written."""
+    text = f"<think>{completion}" if prompt_ends_with_think else completion
+    thinking, after = _split_thinking(text)
+    answer = _only_block(after, "<answer>", "</answer>")
+    each_once = all(text.count(tag) == 1 for tag in TAGS)
+    outside = after.partition("<answer>")[0] + after.rpartition("</answer>")[2]
+    strict = (
+        each_once
+        and text.lstrip().startswith("<think>")
+        and bool(thinking and thinking.strip())
+        and bool(answer and answer.strip())
+        and not outside.strip()
+    )
+    think_only = bool(thinking and thinking.strip()) and bool(after.strip())
+    return FormatCheck(strict=strict, think_only=think_only, thinking=thinking, answer=answer)
+
+
+def _split_thinking(text: str) -> tuple[str | None, str]:
+    """The thinking, and what comes after the last `</think>`; an opened think block that never closes swallows all."""
+    before, closing, after = text.rpartition("</think>")
+    if closing:
+        return before.partition("<think>")[2] if "<think>" in before else before, after
+    head, opening, thinking = text.partition("<think>")
+    return (thinking, "") if opening else (None, head)
+
+
+def _only_block(text: str, opening: str, closing: str) -> str | None:
+    """What stands between the tags; None unless each stands there exactly once, in order."""
+    if text.count(opening) != 1 or text.count(closing) != 1:
+        return None
+    inner, found, _ = text.partition(opening)[2].partition(closing)
+    return inner if found else None

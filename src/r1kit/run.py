@@ -1,0 +1,202 @@
+"""A run's folder: what was asked for, what happened, and where it can go on. The only writer of its files.
+
+recipe.json      the resolved recipe, with versions, git commit, seed and machine
+metrics.jsonl    one object an iteration
+rollouts.jsonl   prompts, completions and score parts, sampled
+checkpoints/     see training.checkpoint
+final/           the trained model
+log.txt          what the console said
+"""
+
+import fcntl
+import json
+import os
+import platform
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO
+
+from r1kit.errors import Interrupted, RunError
+from r1kit.recipe import Recipe, dump_recipe
+
+VERSIONED = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+class Run:
+    """One execution of a recipe, in a folder that nobody else writes to meanwhile."""
+
+    def __init__(self, folder: Path, recipe: Recipe, *, resume: bool) -> None:
+        """Make the folder, or take it up again.
+
+        Raises RunError where it holds a run and `resume` is off, is in use, or belongs to another recipe.
+        """
+        self.folder = folder
+        self.stop_requested = False
+        made_by = folder / "recipe.json"
+        if made_by.is_file() and not resume:
+            raise RunError(f"{folder} already holds a run; go on with --resume, or name another folder with --run")
+        if resume and not made_by.is_file():
+            raise RunError(f"{folder} holds no run to resume (no recipe.json)")
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+            if resume:
+                self._refuse_other_recipe(recipe)
+            else:
+                made_by.write_text(json.dumps(_described(recipe), indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
+
+    def __enter__(self) -> "Run":
+        """From here on, the first interrupt asks the loop to stop after its iteration; the second stops at once."""
+        self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the folder and the interrupt back."""
+        signal.signal(signal.SIGINT, self._previous)
+        self._lock.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.folder / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """Where the trained model lies when the run is done."""
+        return self.folder / "final"
+
+    def log_metrics(self, row: Mapping[str, object]) -> None:
+        """Append one object to metrics.jsonl."""
+        self._append("metrics.jsonl", [row])
+
+    def log_rollouts(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Append objects to rollouts.jsonl."""
+        self._append("rollouts.jsonl", rows)
+
+    def log_text(self, line: str) -> None:
+        """Append one line to log.txt."""
+        self._write("log.txt", line + "\n")
+
+    def read(self, name: str) -> list[dict]:
+        """All whole rows of a JSON Lines file of this run."""
+        path = self.folder / name
+        return list(_whole_rows(path)) if path.is_file() else []
+
+    def cut_back(self, iterations_done: int) -> None:
+        """Forget what metrics.jsonl and rollouts.jsonl say of iterations after the checkpoint, and torn last lines."""
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            rows = [row for row in self.read(name) if row["iteration"] < iterations_done]
+            temporary = self.folder / f".{name}.tmp"
+            temporary.write_text("".join(map(_line, rows)), "utf-8")
+            temporary.replace(self.folder / name)
+
+    def _append(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
+        self._write(name, "".join(map(_line, rows)))
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise RunError(
+                f"{self.folder / name}: cannot be written: {error.strerror}; make room, then go on with --resume"
+            ) from error
+
+    def _take_lock(self) -> IO[str]:
+        lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{self.folder} is in use by another r1 process") from None
+        return lock
+
+    def _refuse_other_recipe(self, recipe: Recipe) -> None:
+        before = json.loads((self.folder / "recipe.json").read_text("utf-8"))["recipe"]
+        changed = [path for path in _differences(before, dump_recipe(recipe)) if not path.startswith("run.")]
+        if changed:
+            raise RunError(
+                f"{self.folder} was made by another recipe: it differs in {', '.join(changed[:3])}; "
+                "resume with the same one, or start a new run"
+            )
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.stop_requested:
+            raise Interrupted(
+                f"stopped; all up to the last checkpoint is saved, go on with --run {self.folder} --resume"
+            )
+        self.stop_requested = True
+
+
+def new_folder(name: str) -> Path:
+    """The first of runs/NAME, runs/NAME-2, … that does not exist."""
+    candidates = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in range(1, 10_000))
+    return next(path for path in candidates if not path.exists())
+
+
+def _described(recipe: Recipe) -> dict[str, object]:
+    return {
+        "recipe": dump_recipe(recipe),
+        "versions": {"r1kit": _version("r1kit"), "python": platform.python_version()}
+        | {name: _version(name) for name in VERSIONED},
+        "git_commit": _git_commit(),
+        "machine": {"system": platform.platform(), "processor": _processor(), "num_cores": os.cpu_count()},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if (cpuinfo.is_file())
+        else []
+    )
+    return names[0].strip() if names else platform.processor()
+
+
+def _line(row: Mapping[str, object]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _whole_rows(path: Path) -> Iterable[dict]:
+    """The rows of a file up to the first that is torn: a line without its end was being written when the run died."""
+    for line in path.read_text("utf-8", errors="replace").splitlines(keepends=True):
+        if not line.endswith("\n"):
+            return
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+def _differences(left: object, right: object, path: str = "") -> list[str]:
+    """The paths of all values in which two trees of plain values differ."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        keys: Sequence[str] = sorted(left.keys() | right.keys())
+        return [
+            found for key in keys for found in _differences(left.get(key), right.get(key), f"{path}.{key}".strip("."))
+        ]
+    return [] if left == right else [path]

@@ -1,0 +1,107 @@
+"""Supervised fine-tuning: cold start, rejection-sampled data and distillation are all this loop."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from r1kit.errors import DataError
+from r1kit.models.chat_template import ChatTemplate
+from r1kit.models.policy import Policy
+from r1kit.objectives.token_weights import token_mean
+from r1kit.recipe import SFTRecipe
+from r1kit.run import Run
+from r1kit.stages.pretrain import next_token_loss
+from r1kit.training.batch import Batch, collate_tokens, shuffled_split
+from r1kit.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint, save_model
+from r1kit.training.optimizer import Optimizer
+from r1kit.training.step import optimizer_step
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One SFT pair, as tokens; only the completion trains."""
+
+    prompt_token_ids: tuple[int, ...]
+    completion_token_ids: tuple[int, ...]
+
+
+def read_examples(path: Path, template: ChatTemplate) -> list[Example]:
+    """The examples of a JSON Lines file with `prompt` and `completion`; raise DataError with the line of a bad row."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    examples = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            prompt, completion = row["prompt"], row["completion"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(f"{path}:{number}: not a JSON object with `prompt` and `completion`: {error}") from None
+        if not isinstance(prompt, str) or not isinstance(completion, str):
+            raise DataError(f"{path}:{number}: `prompt` and `completion` must be strings")
+        examples.append(Example(*template.example_token_ids(prompt, completion)))
+    if not examples:
+        raise DataError(f"{path}: holds no examples")
+    return examples
+
+
+def train_sft(recipe: SFTRecipe, policy: Policy, run: Run, console: Console) -> None:
+    """Fine-tune on the recipe's file, from the run's last checkpoint if there is one, and save under `final/`."""
+    examples = read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
+    optimizer = Optimizer(policy, recipe.optimizer, total_steps=num_steps(recipe, examples))
+    progress = Progress(iterations_done=0, steps_done=0)
+    if checkpoint := latest_checkpoint(run.checkpoints):
+        progress = load_checkpoint(checkpoint, policy, optimizer, None)
+    run.cut_back(progress.steps_done)
+    for step, minibatch in enumerate(minibatches(recipe, examples)):
+        if step < progress.steps_done:
+            continue
+        row = {"iteration": step, "step": step + 1, "loss": sft_step(recipe, policy, optimizer, minibatch)}
+        run.log_metrics(row)
+        if step % 20 == 0:
+            console.print(f"step {step}/{num_steps(recipe, examples)}  loss {row['loss']:.4f}", highlight=False)
+        if (step + 1) % recipe.run.checkpoint_interval_iterations == 0 or run.stop_requested:
+            done = Progress(iterations_done=step + 1, steps_done=step + 1)
+            save_checkpoint(run.checkpoints, policy, optimizer, None, done, keep=recipe.run.keep_checkpoints)
+        if run.stop_requested:
+            return
+    save_model(policy, run.final)
+
+
+def fit(recipe: SFTRecipe, policy: Policy, examples: Sequence[Example]) -> list[float]:
+    """Fine-tune a policy in place, without a run's folder; returns the loss of each step."""
+    optimizer = Optimizer(policy, recipe.optimizer, total_steps=num_steps(recipe, examples))
+    return [sft_step(recipe, policy, optimizer, minibatch) for minibatch in minibatches(recipe, examples)]
+
+
+def num_steps(recipe: SFTRecipe, examples: Sequence[Example]) -> int:
+    """Optimizer steps of all epochs."""
+    return recipe.sft.num_epochs * -(-len(examples) // recipe.sft.examples_per_step)
+
+
+def minibatches(recipe: SFTRecipe, examples: Sequence[Example]) -> list[Batch]:
+    """All minibatches of all epochs, each epoch in an order of its own; every token weighs the same within one."""
+    per_epoch = -(-len(examples) // recipe.sft.examples_per_step)
+    batches = []
+    for epoch in range(recipe.sft.num_epochs):
+        for rows in shuffled_split(len(examples), per_epoch, seed=f"{recipe.seed}/epoch-{epoch}"):
+            chosen = [examples[row] for row in rows]
+            batch = collate_tokens(
+                [example.prompt_token_ids for example in chosen], [example.completion_token_ids for example in chosen]
+            )
+            batches.append(replace(batch, token_weights_BT=token_mean(batch.completion_mask_BT)))
+    return batches
+
+
+def sft_step(recipe: SFTRecipe, policy: Policy, optimizer: Optimizer, minibatch: Batch) -> float:
+    """One optimizer step on one minibatch; returns its loss."""
+    return optimizer_step(
+        policy,
+        optimizer,
+        minibatch,
+        next_token_loss,
+        temperature=1.0,
+        max_tokens_per_microbatch=recipe.run.max_tokens_per_microbatch,
+    ).loss

@@ -1,0 +1,106 @@
+"""From rows of tokens to tensors: a batch, cut into minibatches (one optimizer step each) and microbatches (one forward).
+
+B: rows   T: token positions, right-padded
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from r1kit.types import Rollout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows that train together. Whatever is per token stands at the token's own position, 0 where none was sampled."""
+
+    token_ids_BT: Tensor
+    """Prompt, completion, padding."""
+    completion_mask_BT: Tensor
+    """True where a token was sampled and trains."""
+    token_weights_BT: Tensor
+    """Each token's share of the loss; sums over the whole minibatch."""
+    advantages_B: Tensor
+    sampler_logprobs_BT: Tensor
+    """Logprobs that the engine reported while sampling."""
+    old_logprobs_BT: Tensor | None = None
+    """Logprobs before the first update; None where they are the new ones, detached (one update an iteration)."""
+    reference_logprobs_BT: Tensor | None = None
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.token_ids_BT)
+
+    def select(self, rows: Sequence[int]) -> "Batch":
+        """Some of the rows, cut to the longest of them."""
+        index_B = torch.tensor(rows, dtype=torch.long)
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen = {name: None if tensor is None else tensor[index_B] for name, tensor in tensors.items()}
+        length = int(self.lengths_B[index_B].max())
+        return Batch(
+            **{name: t[:, :length] if t is not None and name.endswith("_BT") else t for name, t in chosen.items()}
+        )
+
+    @property
+    def lengths_B(self) -> Tensor:
+        """Tokens of each row up to the last one that counts."""
+        positions_T = torch.arange(1, self.completion_mask_BT.shape[1] + 1)
+        return (self.completion_mask_BT * positions_T).amax(-1).clamp_min(1)
+
+    def with_token_weights(self, token_weights_BT: Tensor) -> "Batch":
+        """The same rows with other weights."""
+        return replace(self, token_weights_BT=token_weights_BT)
+
+    def microbatches(self, max_tokens: int) -> Iterator["Batch"]:
+        """Rows of like length together, at most `max_tokens` tokens with padding (a longer row stands alone)."""
+        yield from (self.select(rows) for rows in rows_by_length(self.lengths_B.tolist(), max_tokens))
+
+
+def rows_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Row numbers, longest first, in lists whose rows x longest row stays within `max_tokens`."""
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    groups: list[list[int]] = []
+    for row in order:
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= max_tokens:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def collate_rollouts(rollouts: Sequence[Rollout], advantages_B: Tensor) -> Batch:
+    """The tensors of rollouts, in their order; token weights are set per minibatch."""
+    prompts = [rollout.prompt_token_ids for rollout in rollouts]
+    completions = [rollout.completion.token_ids for rollout in rollouts]
+    batch = collate_tokens(prompts, completions)
+    sampler_logprobs_BT = torch.zeros(batch.token_ids_BT.shape)
+    for row, rollout in enumerate(rollouts):
+        sampler_logprobs_BT[row][batch.completion_mask_BT[row]] = torch.tensor(rollout.completion.logprobs)
+    return replace(batch, advantages_B=advantages_B, sampler_logprobs_BT=sampler_logprobs_BT)
+
+
+def collate_tokens(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> Batch:
+    """The tensors of prompts and completions; weights and advantages are 0 until they are set."""
+    lengths = [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
+    token_ids_BT = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+    completion_mask_BT = torch.zeros(token_ids_BT.shape, dtype=torch.bool)
+    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        token_ids_BT[row, : lengths[row]] = torch.tensor([*prompt, *completion])
+        completion_mask_BT[row, len(prompt) : lengths[row]] = True
+    return Batch(
+        token_ids_BT=token_ids_BT,
+        completion_mask_BT=completion_mask_BT,
+        token_weights_BT=torch.zeros(token_ids_BT.shape),
+        advantages_B=torch.zeros(len(prompts)),
+        sampler_logprobs_BT=torch.zeros(token_ids_BT.shape),
+    )
+
+
+def shuffled_split(num_rows: int, num_parts: int, *, seed: str) -> list[list[int]]:
+    """Row numbers, shuffled and dealt into parts of nearly equal size (R1: 8,192 rollouts into 16 minibatches)."""
+    rows = list(range(num_rows))
+    random.Random(seed).shuffle(rows)
+    return [rows[part::num_parts] for part in range(num_parts)]

@@ -1,0 +1,143 @@
+"""The only writer of weights: checkpoints that `transformers` loads as they are, and all that a resumed run needs.
+
+A checkpoint is written into a temporary folder, synced to disk, renamed, and only then named in `latest`: whenever the
+process or the machine dies, `latest` names a whole one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from r1kit.errors import RunError
+from r1kit.models.policy import Policy
+from r1kit.training.optimizer import Optimizer
+
+TRAINER_STATE = "trainer_state.safetensors"
+TRAINER_PROGRESS = "trainer.json"
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run had come when its checkpoint was written."""
+
+    iterations_done: int
+    steps_done: int
+
+
+def save_model(policy: Policy, folder: Path) -> None:
+    """Write weights, config and tokenizer to a new folder, all or nothing."""
+    _replace_folder(folder, lambda temporary: _write_model(policy, temporary))
+
+
+def save_checkpoint(
+    folder: Path, policy: Policy, optimizer: Optimizer, reference: Policy | None, progress: Progress, *, keep: int
+) -> Path:
+    """Write `step-N` under `folder`, name it in `latest`, and remove all but the last `keep`; returns its path."""
+
+    def write(temporary: Path) -> None:
+        _write_model(policy, temporary)
+        tensors = {f"optimizer.{name}": tensor for name, tensor in optimizer.state_tensors().items()}
+        if reference is not None:
+            tensors |= {f"reference.{name}": tensor for name, tensor in reference.model.state_dict().items()}
+        save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, temporary / TRAINER_STATE)
+        (temporary / TRAINER_PROGRESS).write_text(json.dumps(asdict(progress)))
+
+    checkpoint = folder / f"step-{progress.steps_done}"
+    if latest_checkpoint(folder) == checkpoint:
+        # Iterations in which nothing could be learnt take no step: the weights are those on disk, only time went on.
+        _write_text(checkpoint / TRAINER_PROGRESS, json.dumps(asdict(progress)))
+        return checkpoint
+    _replace_folder(checkpoint, write)
+    _write_text(folder / LATEST, checkpoint.name)
+    steps = sorted((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), reverse=True)
+    for step in [step for step in steps if step != progress.steps_done][keep - 1 :]:
+        shutil.rmtree(folder / f"step-{step}")
+    return checkpoint
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that `latest` names; None where none was ever finished."""
+    pointer = folder / LATEST
+    if not pointer.is_file():
+        return None
+    checkpoint = folder / pointer.read_text().strip()
+    if not (checkpoint / TRAINER_PROGRESS).is_file():
+        raise RunError(
+            f"{pointer} names {checkpoint.name}, which is not there whole; remove the run folder or restore it"
+        )
+    return checkpoint
+
+
+def load_checkpoint(checkpoint: Path, policy: Policy, optimizer: Optimizer, reference: Policy | None) -> Progress:
+    """Set weights, optimizer and reference to where the checkpoint was written."""
+    load_weights(checkpoint, policy)
+    tensors = load_file(checkpoint / TRAINER_STATE)
+    counts = json.loads((checkpoint / TRAINER_PROGRESS).read_text())
+    optimizer.load_state(_under("optimizer.", tensors), steps_done=counts["steps_done"])
+    if reference is not None:
+        reference.model.load_state_dict(_under("reference.", tensors))
+    return Progress(iterations_done=counts["iterations_done"], steps_done=counts["steps_done"])
+
+
+def load_weights(checkpoint: Path, policy: Policy) -> None:
+    """Set the weights to those of a model folder of the same shape."""
+    shards = [load_file(path) for path in sorted(checkpoint.glob("model*.safetensors"))]
+    weights = {name: tensor for shard in shards for name, tensor in shard.items()}
+    missing, unexpected = policy.model.load_state_dict(weights, strict=False)
+    tied = set(policy.model.state_dict()) - set(weights)
+    if unexpected or set(missing) - tied:
+        raise RunError(f"{checkpoint}: its weights are not those of this model (first: {[*unexpected, *missing][0]})")
+    policy.model.tie_weights()
+
+
+def _write_model(policy: Policy, folder: Path) -> None:
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        for path in temporary.iterdir():
+            _sync(path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunError(
+            f"{folder}: cannot be written: {error}; the last checkpoint is whole: make room, then go on with --resume"
+        ) from error
+    _sync(temporary)
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    _sync(folder.parent)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

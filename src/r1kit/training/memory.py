@@ -1,0 +1,28 @@
+"""How much memory a run will need, counted before it starts."""
+
+import torch
+
+from r1kit.models.policy import MAX_LOGITS_PER_CHUNK, Policy
+
+# What Python, torch and transformers take before any model is loaded, as seen on Linux.
+PROCESS_BYTES = 500 * 2**20
+# What a transformer layer keeps of each token for its backward pass, in units of its width and of its MLP's width.
+SAVED_WIDTHS, SAVED_MLP_WIDTHS = 16, 4
+
+
+def forecast_bytes(
+    policy: Policy, *, max_sequences: int, positions: int, tokens_per_microbatch: int, has_reference: bool
+) -> int:
+    """Peak bytes of a reinforcement-learning run: weights, gradients, AdamW, the KV cache, activations and logits.
+
+    Counted, not measured: activations by a rule of thumb, everything else by shape.
+    """
+    config, element = policy.model.config, torch.finfo(policy.model.dtype).bits // 8
+    weights = policy.num_parameters() * element
+    kept = weights * (4 + has_reference)  # weights, gradient, two moments, and a reference
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    cache = max_sequences * positions * config.num_hidden_layers * config.num_key_value_heads * head_width * 2 * element
+    saved = SAVED_WIDTHS * config.hidden_size + SAVED_MLP_WIDTHS * config.intermediate_size
+    activations = tokens_per_microbatch * config.num_hidden_layers * saved * element
+    logits = 4 * 3 * min(MAX_LOGITS_PER_CHUNK, tokens_per_microbatch * policy.head.weight.shape[0])
+    return PROCESS_BYTES + kept + cache + activations + logits

@@ -1,0 +1,71 @@
+"""One optimizer step: the only `.backward()` in the repository. What differs between stages is the loss function."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r1kit.models.policy import Policy, TokenStats
+from r1kit.training.batch import Batch, rows_by_length
+from r1kit.training.optimizer import Optimizer
+
+LossFn = Callable[[TokenStats, Batch], tuple[Tensor, Mapping[str, Tensor]]]
+"""A weighted sum over the microbatch's tokens, and per-token figures (B, T) to watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one optimizer step did."""
+
+    loss: float
+    grad_norm: float
+    """Before the clip."""
+    watched: Mapping[str, float]
+    """Means over the tokens that trained."""
+
+
+def optimizer_step(
+    policy: Policy,
+    optimizer: Optimizer,
+    minibatch: Batch,
+    loss_fn: LossFn,
+    *,
+    temperature: float,
+    max_tokens_per_microbatch: int,
+    autocast: AbstractContextManager | None = None,
+) -> Update:
+    """Add up `loss_fn` over the microbatches of one minibatch, then step once.
+
+    The loss is a weighted sum over tokens, and the weights were fixed for the whole minibatch, so the cut into
+    microbatches can't change it.
+    """
+    total_loss, sums, num_tokens = 0.0, dict[str, float](), 0
+    for microbatch in minibatch.microbatches(max_tokens_per_microbatch):
+        with autocast or nullcontext():
+            stats = policy.token_stats(microbatch.token_ids_BT, microbatch.completion_mask_BT, temperature=temperature)
+        loss, watched = loss_fn(stats, microbatch)
+        loss.backward()
+        total_loss += float(loss.detach())
+        num_tokens += int(microbatch.completion_mask_BT.sum())
+        gap_BT = (stats.logprobs_BT.detach() - microbatch.sampler_logprobs_BT).abs()
+        for name, figure_BT in {**watched, "entropy": stats.entropy_BT, "logprob_gap": gap_BT}.items():
+            total = figure_BT[microbatch.completion_mask_BT].sum()
+            sums[name] = sums.get(name, 0.0) + float(total)
+        largest = float(gap_BT[microbatch.completion_mask_BT].max()) if microbatch.completion_mask_BT.any() else 0.0
+        sums["logprob_gap_max"] = max(sums.get("logprob_gap_max", 0.0), largest)
+    grad_norm = optimizer.step()
+    means = {name: total / max(1, num_tokens) for name, total in sums.items() if name != "logprob_gap_max"}
+    return Update(loss=total_loss, grad_norm=grad_norm, watched=means | {"logprob_gap_max": sums["logprob_gap_max"]})
+
+
+@torch.no_grad()
+def batch_logprobs(policy: Policy, batch: Batch, *, temperature: float, max_tokens_per_microbatch: int) -> Tensor:
+    """The policy's logprobs (B, T) of a whole batch, without gradient."""
+    logprobs_BT = torch.zeros(batch.token_ids_BT.shape)
+    for rows in rows_by_length(batch.lengths_B.tolist(), max_tokens_per_microbatch):
+        part = batch.select(rows)
+        stats = policy.token_stats(part.token_ids_BT, part.completion_mask_BT, temperature=temperature)
+        logprobs_BT[rows, : stats.logprobs_BT.shape[1]] = stats.logprobs_BT
+    return logprobs_BT
