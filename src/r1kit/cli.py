@@ -6,11 +6,14 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from r1kit.errors import Interrupted, R1Error
+
+if TYPE_CHECKING:
+    from r1kit.recipe import Recipe
 
 app = typer.Typer(
     help="r1kit: the DeepSeek-R1 system, whole, from a laptop to a cluster.",
@@ -81,7 +84,7 @@ def train(
     _train(loaded, recipe.stem, run=run, resume=resume, dry_run=dry_run, explain=explain)
 
 
-def _train(loaded: object, name: str, *, run: Path | None, resume: bool, dry_run: bool, explain: bool) -> None:
+def _train(loaded: "Recipe", name: str, *, run: Path | None, resume: bool, dry_run: bool, explain: bool) -> None:
     from rich.console import Console
 
     from r1kit.errors import RecipeError

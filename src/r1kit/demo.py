@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -36,7 +37,7 @@ from r1kit.tasks import sample_problems
 from r1kit.tasks.nano_corpus import SEARCH_FAMILIES, STYLES, WORDS, opening
 from r1kit.types import Group, Problem
 
-Figures = dict[str, object]
+Figures = dict[str, Any]
 DIFFICULTIES = ("trained", "harder")
 NUM_PROBLEMS_AT_16 = 64
 

@@ -61,8 +61,8 @@ def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
         f"memory: about {memory / 2**30:.2f} GiB at the peak, with {trainee.policy.num_parameters():,} parameters"
     )
     console.print(
-        f"time: at most about {seconds:.0f} s an iteration, {seconds * recipe.rollouts.num_iterations / 60:.0f} min in all "
-        "(every completion at its full length; a probe on this machine)"
+        f"time: at most about {seconds:.1f} s an iteration and {seconds * recipe.rollouts.num_iterations / 60:.0f} min "
+        "in all, were every completion of full length (a probe on this machine)"
     )
     problem = sample_problems(recipe.tasks, 1, seed=f"{recipe.seed}/iteration-0", split="train")[0]
     prompt, completion = trainee.sampler.template.example_token_ids(

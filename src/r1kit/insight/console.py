@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,7 +21,7 @@ class TrainingConsole:
         """`explain` adds a line of meaning to each figure."""
         self._run, self._console = run, console
         self._num_iterations, self._max_new_tokens, self._explain = num_iterations, max_new_tokens, explain
-        self._rows: list[Mapping[str, object]] = run.read("metrics.jsonl")
+        self._rows: list[Mapping[str, Any]] = [*run.read("metrics.jsonl")]
         self._started = time.perf_counter()
         self._done_before = len(self._rows)
         self._progress = Progress(
@@ -49,7 +50,7 @@ class TrainingConsole:
         if self._live:
             self._live.stop()
 
-    def report(self, row: Mapping[str, object]) -> None:
+    def report(self, row: Mapping[str, Any]) -> None:
         """Show one row of metrics."""
         self._rows.append(row)
         line = self._line(row)
@@ -69,7 +70,7 @@ class TrainingConsole:
         left = (time.perf_counter() - self._started) / max(1, done) * (self._num_iterations - len(self._rows))
         return f"about {max(0, left):.0f} s left"
 
-    def _line(self, row: Mapping[str, object]) -> str:
+    def _line(self, row: Mapping[str, Any]) -> str:
         test = row.get("held_out")
         held_out = (
             f"  held-out {test['pass_at_1']:.1%} ±{test['pass_at_1_stderr']:.1%}" if isinstance(test, Mapping) else ""
@@ -87,7 +88,7 @@ class TrainingConsole:
         )
 
     def _panel(self) -> RenderableType:
-        latest = next((row for row in reversed(self._rows) if "reward" in row), {})
+        latest: Mapping[str, Any] = next((row for row in reversed(self._rows) if "reward" in row), {})
         tested = next((row["held_out"] for row in reversed(self._rows) if "held_out" in row), None)
         table = Table(box=None, show_header=False, padding=(0, 2))
         figures = dict(latest) | ({"tokens_per_second": _tokens_per_second(latest)} if latest else {})
@@ -106,5 +107,5 @@ class TrainingConsole:
         return Group(self._progress, table, phases, f"[bold]{self.verdict}[/bold]")
 
 
-def _tokens_per_second(row: Mapping[str, object]) -> float:
+def _tokens_per_second(row: Mapping[str, Any]) -> float:
     return float(row["completion_tokens"]) / max(1e-9, float(row["sampling_seconds"]))

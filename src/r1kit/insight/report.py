@@ -30,8 +30,10 @@ def write_report(path: Path, folder: Path, curves_svg: str, figures: Mapping[str
         f"<h2>Rollouts</h2><table><tr><th>iteration {first[0]['iteration']}</th>"
         f"<th>iteration {last[0]['iteration']}</th></tr>{_side_by_side(first, last)}</table>"
     )
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>r1kit</title><style>{STYLE}</style>'
-    path.write_text(f"<!doctype html><html><head>{head}</head><body>{body}</body></html>\n", "utf-8")
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>r1kit</title>'
+    path.write_text(
+        f"<!doctype html><html><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n", "utf-8"
+    )
 
 
 def _side_by_side(first: list[dict], last: list[dict]) -> str:

@@ -1,6 +1,7 @@
 """What a run's figures mean, in plain words: is it learning, and if not, which knob to turn."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 MEANINGS = {
     "reward": "mean total reward of the iteration's completions; what training pushes up",
@@ -21,7 +22,7 @@ WINDOW = 8
 """Iterations that a verdict looks back."""
 
 
-def verdict(rows: Sequence[Mapping[str, object]], *, max_new_tokens: int) -> str:
+def verdict(rows: Sequence[Mapping[str, Any]], *, max_new_tokens: int) -> str:
     """One line on the last iterations of a run: what is wrong first, else whether it learns."""
     recent = [row for row in rows if "reward" in row][-WINDOW:]
     if not recent:
@@ -30,18 +31,18 @@ def verdict(rows: Sequence[Mapping[str, object]], *, max_new_tokens: int) -> str
     reward = _mean(recent, "reward")
     gap = max((float(row.get("logprob_gap", 0.0)) for row in recent), default=0.0)
     if gap > 0.05:
-        return f"mismatch: sampler and trainer differ by {gap:.2g} nats a token; check dtype and engine before believing it"
+        return f"mismatch: sampler and trainer differ by {gap:.2g} nats a token: check model.dtype and the engine"
     if dead > 0.9:
         side = "easier problems or larger groups" if reward < 0.5 else "harder problems: these are solved"
         return f"no signal: {dead:.0%} of groups have no variance: {side}"
     if truncated > 0.25:
-        return f"truncation: {truncated:.0%} of completions are cut at {max_new_tokens} tokens: raise sampling.max_new_tokens"
+        return f"truncation: {truncated:.0%} are cut at {max_new_tokens} tokens: raise sampling.max_new_tokens"
     if entropy < 0.01 and reward < 0.5:
-        return f"entropy collapse: {entropy:.3f} nats a token at reward {reward:.2f}: lower optimizer.lr or raise clip_eps_high"
+        return f"entropy collapse: {entropy:.3f} nats a token at reward {reward:.2f}: lower optimizer.lr"
     return _trend([float(row["reward"]) for row in recent])
 
 
-def _mean(rows: Sequence[Mapping[str, object]], name: str) -> float:
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     values = [float(row[name]) for row in rows if name in row]
     return sum(values) / len(values) if values else float("inf") if name == "entropy" else 0.0
 

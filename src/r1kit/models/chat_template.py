@@ -36,14 +36,14 @@ class ChatTemplate:
         return (R1_ZERO if self.kind == "r1_zero" else NANO).replace("{question}", question)
 
     def prompt_token_ids(self, question: str) -> tuple[int, ...]:
-        """The prompt as tokens. A chat template writes its own BOS; for plain text the tokenizer adds it, if it has one."""
+        """The prompt as tokens: a chat template writes its own BOS; to plain text the tokenizer adds it, if any."""
         ids = self.tokenizer.encode(self.prompt_text(question), add_special_tokens=self.kind != "chat")
         if ids and ids[-1] == self.tokenizer.eos_token_id:
             ids = ids[:-1]  # some tokenizers close every text; a prompt must stay open
         return tuple(ids)
 
     def example_token_ids(self, question: str, completion: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Prompt and completion of a training example; the completion ends in the end-of-sequence token, and trains it."""
+        """Prompt and completion of a training example; the completion ends in the end-of-sequence token."""
         completion_ids = self.tokenizer.encode(completion, add_special_tokens=False)
         return self.prompt_token_ids(question), (*completion_ids, self.tokenizer.eos_token_id)
 

@@ -14,6 +14,8 @@ from r1kit.errors import ModelError
 
 # Logits are made in chunks of at most so many elements, so that [positions x vocabulary] never exists at once.
 MAX_LOGITS_PER_CHUNK = 2**24
+# Chunks larger than this make their logits again in the backward pass instead of keeping them.
+RECOMPUTED_ABOVE = 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,14 @@ class Policy:
         return self.model.base_model
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> nn.Linear:
         """Hidden states to logits."""
         return self.model.get_output_embeddings()
+
+    @property
+    def vocab_size(self) -> int:
+        """Logits of each position; may be more than the tokenizer has entries."""
+        return self.head.weight.shape[0]
 
     def token_stats(self, token_ids_BT: Tensor, completion_mask_BT: Tensor, *, temperature: float) -> TokenStats:
         """Logprobs and entropies of the tokens under the mask, at a sampling temperature.
@@ -56,7 +63,7 @@ class Policy:
         predicts_BT = completion_mask_BT[:, 1:]
         hidden_ND = hidden_BTD[:, :-1][predicts_BT]
         targets_N = token_ids_BT[:, 1:][predicts_BT]
-        rows_per_chunk = max(1, MAX_LOGITS_PER_CHUNK // self.head.weight.shape[0])
+        rows_per_chunk = max(1, MAX_LOGITS_PER_CHUNK // self.vocab_size)
         parts = [
             self._head_stats(
                 hidden_ND[start : start + rows_per_chunk], targets_N[start : start + rows_per_chunk], temperature
@@ -80,8 +87,7 @@ class Policy:
         return self.model.num_parameters()
 
     def _head_stats(self, hidden_ND: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        if torch.is_grad_enabled() and hidden_ND.numel() // hidden_ND.shape[-1] * self.head.weight.shape[0] > 2**22:
-            # Large vocabularies: the chunk's logits are made again in the backward pass instead of kept.
+        if torch.is_grad_enabled() and len(hidden_ND) * self.vocab_size > RECOMPUTED_ABOVE:
             return checkpoint(self._head_chunk, hidden_ND, targets_N, temperature, use_reentrant=False)
         return self._head_chunk(hidden_ND, targets_N, temperature)
 
@@ -95,7 +101,7 @@ class Policy:
 
     @torch.no_grad()
     def _refuse_unusual_heads(self) -> None:
-        """Some architectures scale or cap their logits after the head; training them as if not would be silently wrong."""
+        """Some architectures scale or cap their logits after the head; ignoring that would be silently wrong."""
         probe = torch.tensor([[0, 1]], device=self.model.device)
         expected = self.model(input_ids=probe, use_cache=False).logits
         found = self.head(self.backbone(input_ids=probe, use_cache=False).last_hidden_state)

@@ -1,4 +1,4 @@
-"""The form of a completion: `<think>…</think><answer>…</answer>`, read in linear time, never by a regular expression."""
+"""The form of a completion, `<think>…</think><answer>…</answer>`, read in linear time without regular expressions."""
 
 from dataclasses import dataclass
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ ADVANTAGES: dict[str, Callable[[Tensor], Tensor]] = {
     "group_norm": advantages.group_norm_advantages,
     "group_mean": advantages.group_mean_advantages,
 }
-Report = Callable[[Mapping[str, object]], None]
+Report = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class Stopwatch:
 
 
 def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, report: Report) -> Progress:
-    """Run one RL stage from `progress` on (arXiv:2402.03300, algorithm 1, outcome supervision); returns how far it came.
+    """Run one RL stage from `progress` on (arXiv:2402.03300, algorithm 1); returns how far it came.
 
     It stops early, with everything saved, where the run was asked to. `report` is told of every row of metrics.
     """
@@ -100,8 +101,8 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
 def finish(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, report: Report) -> None:
     """Save the trained model and test it once more; the last row of metrics.jsonl is that test's."""
     save_trainee(recipe, trainee, progress, run)
-    row = {"iteration": progress.iterations_done, "step": progress.steps_done}
-    row |= held_out_figures(recipe, trainee.sampler)
+    counts = {"iteration": progress.iterations_done, "step": progress.steps_done}
+    row = counts | held_out_figures(recipe, trainee.sampler)
     run.log_metrics(row)
     report(row)
     save_model(trainee.policy, run.final)
@@ -155,7 +156,7 @@ def _loss(recipe: ZeroRecipe, stats: TokenStats, batch: Batch) -> tuple[Tensor, 
 
 
 def _with_logprobs(recipe: ZeroRecipe, trainee: Trainee, batch: Batch) -> Batch:
-    """The batch with old logprobs (several steps an iteration) and reference logprobs (KL term) where they are needed."""
+    """The batch with old logprobs where an iteration has several steps, and reference logprobs for the KL term."""
     logprobs_of = partial(
         batch_logprobs,
         batch=batch,
@@ -198,7 +199,7 @@ def save_trainee(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: 
     )
 
 
-def held_out_figures(recipe: ZeroRecipe, sampler: Sampler) -> dict[str, object]:
+def held_out_figures(recipe: ZeroRecipe, sampler: Sampler) -> dict[str, Any]:
     """The figures of the held-out test, under `held_out`: the same problems and seeds each time."""
     test = recipe.evaluation
     seed = f"{recipe.seed}/held-out"
@@ -218,7 +219,7 @@ def _rollouts_are_due(recipe: ZeroRecipe, iteration: int) -> bool:
 
 def iteration_figures(
     recipe: ZeroRecipe, iteration: int, groups: list[Group], updates: list[Update], steps_done: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Everything that is logged of one iteration but times and held-out figures."""
     scores = [rollout.score for group in groups for rollout in group.rollouts]
     parts = {name: sum(score.parts[name] for score in scores) / len(scores) for name in scores[0].parts}

@@ -53,7 +53,8 @@ def train_base(recipe: PretrainRecipe, run: Run, console: Console) -> None:
         run.log_metrics(row | {"seconds": seconds, "tokens_per_second": tokens_per_second})
         if step % 20 == 0:
             left = (settings.num_steps - step) * seconds / 60
-            line = f"step {step}/{settings.num_steps}  loss {update.loss:.4f}  {tokens_per_second:.0f} tokens/s  {left:.0f} min left"
+            line = f"step {step}/{settings.num_steps}  loss {update.loss:.4f}  {tokens_per_second:.0f} tokens/s"
+            line += f"  {left:.0f} min left"
             run.log_text(line)
             console.print(line, highlight=False)
         if (step + 1) % settings.checkpoint_interval_steps == 0 or run.stop_requested:

@@ -68,7 +68,7 @@ def sample_problems(tasks: Sequence[TaskConfig], num_problems: int, *, seed: str
 
 
 def validate(problems: Sequence[Problem], *, seed: str) -> None:
-    """Run each problem's verifier on its gold and on mutilated golds; raise VerifierError at the first wrong verdict."""
+    """Run each problem's verifier on its gold and on mutilated golds; raise VerifierError where it is wrong."""
     rng = random.Random(seed)
     for problem in problems:
         is_right = FAMILIES[problem.verifier].is_right

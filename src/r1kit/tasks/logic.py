@@ -1,5 +1,6 @@
 """Who is the tallest? Each clue compares two people; the clues come shuffled."""
 
+import itertools
 import random
 
 from r1kit.config.tasks import LogicTask
@@ -12,7 +13,7 @@ NAMES = "ABCDEFGH"
 def make(task: LogicTask, rng: random.Random, language: str) -> Problem:
     """A chain of comparisons over all people, its clues shuffled, so that exactly one of them is the tallest."""
     people = rng.sample(NAMES, task.people)
-    clues = [f"{taller}>{smaller}" for taller, smaller in zip(people, people[1:], strict=False)]
+    clues = [f"{taller}>{smaller}" for taller, smaller in itertools.pairwise(people)]
     rng.shuffle(clues)
     return Problem(
         id=f"logic/{','.join(clues)}",

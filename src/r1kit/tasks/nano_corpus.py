@@ -78,13 +78,13 @@ STYLE_SHARES = (0.52, 0.26, 0.14, 0.08)
 UNTAGGED_SHARE = 0.08
 
 # Documents of each family: what the base sees of it, easier and harder than what it is trained on later.
-TASK_MIX: tuple[tuple[float, type[TaskConfig], str, tuple[int, ...]], ...] = (
-    (0.34, ChainsTask, "terms", (2, 3, 4, 5, 6, 7, 8, 9)),
-    (0.06, SumsTask, "digits", (1, 2, 2, 3)),
-    (0.28, PairsTask, "numbers", (3, 4, 5, 6, 7)),
-    (0.20, CountdownTask, "largest", (4, 5, 6, 7, 9)),
-    (0.07, OrderingTask, "numbers", (2, 3, 4, 5)),
-    (0.05, LogicTask, "people", (2, 3, 4, 5)),
+TASK_MIX: tuple[tuple[float, tuple[TaskConfig, ...]], ...] = (
+    (0.34, tuple(ChainsTask(terms=terms) for terms in (2, 3, 4, 5, 6, 7, 8, 9))),
+    (0.06, tuple(SumsTask(digits=digits) for digits in (1, 2, 2, 3))),
+    (0.28, tuple(PairsTask(numbers=numbers) for numbers in (3, 4, 5, 6, 7))),
+    (0.20, tuple(CountdownTask(largest=largest) for largest in (4, 5, 6, 7, 9))),
+    (0.07, tuple(OrderingTask(numbers=numbers) for numbers in (2, 3, 4, 5))),
+    (0.05, tuple(LogicTask(people=people) for people in (2, 3, 4, 5))),
 )
 TEXTBOOK_SHARE = 0.24
 GENERAL_SHARE = 0.10
@@ -95,7 +95,7 @@ def documents(seed: str) -> Iterator[tuple[str, str]]:
     """An endless stream of (prompt, completion); no document is about a held-out problem."""
     rng = random.Random(f"nano-corpus/{seed}")
     general = _general_texts()
-    shares = [share for share, *_ in TASK_MIX]
+    shares = [share for share, _ in TASK_MIX]
     while True:
         draw = rng.random()
         if draw < GENERAL_SHARE:
@@ -104,8 +104,7 @@ def documents(seed: str) -> Iterator[tuple[str, str]]:
         if draw < GENERAL_SHARE + TEXTBOOK_SHARE:
             yield rng.choice(TEXTBOOK)(rng, rng.choice(("en", "zh")))
             continue
-        _, settings, dial, values = rng.choices(TASK_MIX, shares)[0]
-        task = settings(**{dial: rng.choice(values)})
+        task = rng.choice(rng.choices(TASK_MIX, shares)[0][1])
         problem = FAMILIES[task.kind].make(task, rng, rng.choice(task.languages))
         if split_of(problem.id) == "train":
             style = rng.choices(STYLES, STYLE_SHARES)[0]

@@ -1,4 +1,4 @@
-"""From rows of tokens to tensors: a batch, cut into minibatches (one optimizer step each) and microbatches (one forward).
+"""From rows of tokens to tensors: a batch, cut into minibatches (one optimizer step) and microbatches (one forward).
 
 B: rows   T: token positions, right-padded
 """
@@ -37,12 +37,11 @@ class Batch:
     def select(self, rows: Sequence[int]) -> "Batch":
         """Some of the rows, cut to the longest of them."""
         index_B = torch.tensor(rows, dtype=torch.long)
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        chosen = {name: None if tensor is None else tensor[index_B] for name, tensor in tensors.items()}
         length = int(self.lengths_B[index_B].max())
-        return Batch(
-            **{name: t[:, :length] if t is not None and name.endswith("_BT") else t for name, t in chosen.items()}
-        )
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen = {name: tensor[index_B] for name, tensor in tensors.items() if tensor is not None}
+        cut = {name: tensor[:, :length] if name.endswith("_BT") else tensor for name, tensor in chosen.items()}
+        return replace(self, **cut)
 
     @property
     def lengths_B(self) -> Tensor:

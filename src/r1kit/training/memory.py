@@ -24,5 +24,5 @@ def forecast_bytes(
     cache = max_sequences * positions * config.num_hidden_layers * config.num_key_value_heads * head_width * 2 * element
     saved = SAVED_WIDTHS * config.hidden_size + SAVED_MLP_WIDTHS * config.intermediate_size
     activations = tokens_per_microbatch * config.num_hidden_layers * saved * element
-    logits = 4 * 3 * min(MAX_LOGITS_PER_CHUNK, tokens_per_microbatch * policy.head.weight.shape[0])
+    logits = 4 * 3 * min(MAX_LOGITS_PER_CHUNK, tokens_per_microbatch * policy.vocab_size)
     return PROCESS_BYTES + kept + cache + activations + logits

@@ -15,6 +15,9 @@ class SlotLayer(CacheLayerMixin):
     def __init__(self) -> None:
         """No memory is taken before the first prompt is stored."""
         super().__init__()
+        self.keys = torch.empty(0)
+        self.values = torch.empty(0)
+        self.is_initialized = False
         self.positions_N = torch.empty(0, dtype=torch.long)
         self.length = 0
 

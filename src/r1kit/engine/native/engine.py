@@ -89,7 +89,7 @@ class NativeEngine:
         self.load_weights(policy, 0)
 
     def load_weights(self, policy: Policy, version: int) -> None:
-        """Sample from this policy from now on. The weights are shared, so this costs nothing; nothing may be running."""
+        """Sample from this policy from now on; the weights are shared, so it costs nothing. Nothing may be running."""
         if self._rows is not None or self._waiting:
             raise RuntimeError("weights changed under running completions; finish or cancel them first")
         self._policy = policy
@@ -119,14 +119,14 @@ class NativeEngine:
         self._waiting = deque((id_, request) for id_, request in self._waiting if id_ not in gone)
         if self._rows is not None:
             running = torch.tensor([id_ not in gone for id_ in self._rows.request_ids])
-            self._keep(running)
+            self._keep(self._rows, running)
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
         """Admit, advance by one token, report."""
         pieces = self._admit()
         if self._rows is not None:
-            pieces += self._record(self._decode())
+            pieces += self._record(self._rows, self._decode(self._rows))
         return pieces
 
     def _admit(self) -> list[Piece]:
@@ -145,7 +145,7 @@ class NativeEngine:
         self._cache.store_prompts(prompt_cache, slots_M, prompt_rows_M, slot_length)
         rows = self._new_rows(new)
         self._rows = rows if self._rows is None else self._rows.joined(rows)
-        return self._record(logits_PV[prompt_rows_M], first_row=running)
+        return self._record(self._rows, logits_PV[prompt_rows_M], first_row=running)
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, DynamicCache]:
         """The logits (P, V) after each prompt, and the keys and values of all, right-padded."""
@@ -159,9 +159,8 @@ class NativeEngine:
         last = torch.tensor([len(prompt) - 1 for prompt in prompts])
         return self._policy.head(hidden[torch.arange(len(prompts)), last]), cache
 
-    def _decode(self) -> Tensor:
+    def _decode(self, rows: Rows) -> Tensor:
         """The logits (N, V) after each running row's last token, whose key and value go into the cache."""
-        rows = self._rows
         positions_N = rows.lengths_N
         self._cache.set_positions(positions_N)
         last_N1 = rows.token_ids_NT.gather(1, rows.counts_N[:, None] - 1)
@@ -177,9 +176,8 @@ class NativeEngine:
         rows.lengths_N = positions_N + 1
         return self._policy.head(hidden[:, 0])
 
-    def _record(self, logits_NV: Tensor, first_row: int = 0) -> list[Piece]:
+    def _record(self, rows: Rows, logits_NV: Tensor, first_row: int = 0) -> list[Piece]:
         """Draw a token for the rows from `first_row` on, write it down, and let go of rows that have ended."""
-        rows = self._rows
         chosen = slice(first_row, None)
         counts_N = rows.counts_N[chosen]
         sampling = rows.sampling.select(chosen) if first_row else rows.sampling
@@ -194,20 +192,19 @@ class NativeEngine:
         ]
         ended_N = torch.zeros(len(rows.counts_N), dtype=torch.bool)
         ended_N[chosen] = torch.isin(tokens_N, self._end_token_ids())
-        ended_N |= self._at_stop_string(first_row)
+        ended_N |= self._at_stop_string(rows, first_row)
         cut_N = rows.counts_N >= rows.limits_N
         for row in torch.nonzero(ended_N | cut_N)[:, 0].tolist():
             reason = FinishReason.STOP if ended_N[row] else FinishReason.LENGTH
-            pieces.append(Piece(request_id=rows.request_ids[row], completion=self._completion(row, reason)))
-        self._keep(~(ended_N | cut_N))
+            pieces.append(Piece(request_id=rows.request_ids[row], completion=self._completion(rows, row, reason)))
+        self._keep(rows, ~(ended_N | cut_N))
         return pieces
 
     def _end_token_ids(self) -> Tensor:
         return torch.tensor([self._policy.tokenizer.eos_token_id])
 
-    def _at_stop_string(self, first_row: int) -> Tensor:
+    def _at_stop_string(self, rows: Rows, first_row: int) -> Tensor:
         """True (N,) for rows whose text now ends in one of their stop strings."""
-        rows = self._rows
         found_N = torch.zeros(len(rows.requests), dtype=torch.bool)
         for row in range(first_row, len(rows.requests)):
             stop = rows.requests[row].sampling.stop
@@ -219,8 +216,7 @@ class NativeEngine:
                 found_N[row] = any(string in text for string in stop)
         return found_N
 
-    def _completion(self, row: int, reason: FinishReason) -> Completion:
-        rows = self._rows
+    def _completion(self, rows: Rows, row: int, reason: FinishReason) -> Completion:
         token_ids = tuple(rows.token_ids_NT[row, : rows.counts_N[row]].tolist())
         eos = self._policy.tokenizer.eos_token_id
         shown = token_ids[:-1] if token_ids[-1] == eos else token_ids
@@ -232,7 +228,7 @@ class NativeEngine:
             policy_version=self._version,
         )
 
-    def _keep(self, running_N: Tensor) -> None:
+    def _keep(self, rows: Rows, running_N: Tensor) -> None:
         """Let go of the other rows: the last running ones move into their slots, so that running rows stay together."""
         if bool(running_N.all()):
             return
@@ -240,7 +236,6 @@ class NativeEngine:
         if num_running == 0:
             self._rows = None
             return
-        rows = self._rows
         free_M = torch.nonzero(~running_N[:num_running])[:, 0]
         late_M = torch.nonzero(running_N[num_running:])[:, 0] + num_running
         kept_N = torch.arange(num_running)
@@ -261,12 +256,12 @@ class NativeEngine:
             limits_N=torch.tensor([spec.max_new_tokens for spec in specs]),
             token_ids_NT=torch.zeros(len(new), longest, dtype=torch.long),
             logprobs_NT=torch.zeros(len(new), longest),
-            sampling=RowSampling.of(specs, self._policy.head.weight.shape[0]),
+            sampling=RowSampling.of(specs, self._policy.vocab_size),
         )
 
     @staticmethod
     def _refuse_unusual_caches(policy: Policy) -> None:
-        """Sliding windows and recurrent states need caches of their own; plain ones would be silently wrong for them."""
+        """Sliding windows and recurrent states need caches of their own; a plain one would be silently wrong."""
         config = policy.model.config
         kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:

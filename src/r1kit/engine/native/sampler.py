@@ -5,6 +5,7 @@ N: rows   V: vocabulary
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,9 +69,11 @@ class RowSampling:
 
     def joined(self, other: "RowSampling") -> "RowSampling":
         """These rows, then the other's."""
-        tensors = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _ROW_TENSORS}
+        tensors: dict[str, Any] = {
+            name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _ROW_TENSORS
+        }
         flags = {name: getattr(self, name) or getattr(other, name) for name in ("any_greedy", "any_cut", "any_banned")}
-        return RowSampling(**tensors, **flags)
+        return replace(self, **tensors, **flags)
 
 
 _ROW_TENSORS = ("temperature_N1", "is_greedy_N", "top_p_N1", "top_k_N1", "banned_NV")
@@ -101,7 +104,7 @@ def _cut_tail(probs_NV: Tensor, sampling: RowSampling) -> Tensor:
     """Zero what lies outside the k likeliest tokens, then outside the smallest set of probability top_p."""
     if not sampling.any_cut:
         return probs_NV
-    sorted_NV, order_NV = probs_NV.sort(-1, descending=True, stable=True)
+    sorted_NV, order_NV = probs_NV.sort(dim=-1, descending=True, stable=True)
     ranks_V = torch.arange(probs_NV.shape[-1], device=probs_NV.device)
     sorted_NV = sorted_NV.masked_fill(ranks_V >= sampling.top_k_N1, 0.0)
     before_NV = sorted_NV.cumsum(-1) - sorted_NV
