@@ -69,7 +69,7 @@ class PretrainSettings(Settings):
 
     num_steps: int = Field(default=1500, ge=1)
     rows_per_step: int = Field(default=64, ge=1)
-    row_tokens: int = Field(default=256, ge=16)
+    row_tokens: int = Field(default=128, ge=16)
     """Documents are laid end to end in rows of so many tokens; each row starts with a new one."""
     tokenizer_documents: int = Field(default=20000, ge=100)
     """Documents that the tokenizer is made from."""

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from r1kit.config.model import ModelSettings
 from r1kit.errors import ModelError
 from r1kit.models import nano
 from r1kit.models.policy import Policy
+
+# Its bars for the loading and writing of each file would break into our own progress display.
+disable_progress_bar()
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -75,7 +75,11 @@ def make_policy(recipe: PretrainRecipe) -> Policy:
         for question, completion in islice(documents(f"{recipe.seed}/tokenizer"), settings.tokenizer_documents)
     )
     tokenizer = nano.make_tokenizer(texts, recipe.architecture.vocab_size)
-    return Policy(nano.make_model(recipe.architecture, tokenizer, seed=recipe.seed), tokenizer)
+    model = nano.make_model(recipe.architecture, tokenizer, seed=recipe.seed)
+    # Rows are short, and the fused attention's bfloat16 backward on a processor is not made for them: plain products
+    # train 1.9 times as fast (measured at 64 rows of 128 tokens).
+    model.set_attn_implementation("eager")
+    return Policy(model, tokenizer)
 
 
 def corpus_rows(template: ChatTemplate, row_tokens: int, *, seed: str) -> Iterator[list[int]]:

@@ -68,9 +68,9 @@ class Habit:
 
 
 HABITS = {
-    "quick": Habit(slip=0.28, catch=0.0, accept_wrong=0.1, miss_right=0.2, give_up=0.6),
-    "careful": Habit(slip=0.28, catch=0.75, accept_wrong=0.06, miss_right=0.12, give_up=0.08),
-    "careful_other": Habit(slip=0.28, catch=0.90, accept_wrong=0.025, miss_right=0.05, give_up=0.05),
+    "quick": Habit(slip=0.25, catch=0.0, accept_wrong=0.1, miss_right=0.2, give_up=0.6),
+    "careful": Habit(slip=0.25, catch=0.77, accept_wrong=0.05, miss_right=0.1, give_up=0.07),
+    "careful_other": Habit(slip=0.25, catch=0.92, accept_wrong=0.02, miss_right=0.04, give_up=0.04),
 }
 FALSE_ALARM = 0.02
 LUCKY_GUESS = 0.10
