@@ -25,6 +25,7 @@ from rich.table import Table
 from r1kit.config.model import ModelSettings
 from r1kit.config.objective import OptimizerSettings
 from r1kit.engine.rollouts import Sampler
+from r1kit.errors import Interrupted, RunError
 from r1kit.evaluation.evaluate import evaluate, summarise
 from r1kit.insight.curves import learning_curves
 from r1kit.insight.report import write_report
@@ -78,16 +79,13 @@ def run_demo(
     """Run every part, print the table, write `report.html` and the figures; returns them."""
     recipe = demo_recipe(seed)
     bench = Bench(recipe)
-    parts = Parts(folder, console)
+    parts = Parts(folder, console, resume=resume)
     base = load_policy(recipe.model)
     before = parts.once("before", lambda: bench.measure(bench.sampler(base)))
     styles = parts.once("best_style", lambda: measure_styles(bench, base))
     at_16 = parts.once("pass_at_16", lambda: measure_pass_at_16(bench, base))
     training = folder / "zero"
-    if not (training / "final").is_dir():
-        # A training that died before its first checkpoint is taken up from its start.
-        again = (training / "recipe.json").is_file()
-        train_zero(recipe, training, resume=again, explain=explain, console=console)
+    run_training(recipe, training, explain=explain, console=console)
     filtered = parts.once("filtered_sft", lambda: measure_filtered_sft(bench, base))
     trained = load_policy(ModelSettings(path=str(training / "final")))
     after = parts.once("after", lambda: bench.measure(bench.sampler(trained)))
@@ -106,10 +104,12 @@ def run_demo(
 class Parts:
     """Parts of the demo that are done, on disk."""
 
-    def __init__(self, folder: Path, console: Console) -> None:
-        """Take up what an earlier run of the same folder has finished."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, console: Console, *, resume: bool) -> None:
+        """Start in a new folder, or take up what an earlier run of the same folder has finished."""
         self._path = folder / "demo.json"
+        if self._path.is_file() and not resume:
+            raise RunError(f"{folder} already holds a demo; go on with --resume, or name another folder with --run")
+        folder.mkdir(parents=True, exist_ok=True)
         self._console = console
         self._done: dict[str, Figures] = json.loads(self._path.read_text()) if self._path.is_file() else {}
 
@@ -130,6 +130,16 @@ class Parts:
         rows = [json.loads(line) for line in (training / "metrics.jsonl").read_text().splitlines()]
         trained = sum(value for row in rows for name, value in row.items() if name.endswith("_seconds"))
         return trained + sum(part["seconds"] for part in self._done.values())
+
+
+def run_training(recipe: ZeroRecipe, folder: Path, *, explain: bool, console: Console) -> None:
+    """R1-Zero in `folder`, unless it is done; from its last checkpoint where it was interrupted."""
+    if (folder / "final").is_dir():
+        return
+    try:
+        train_zero(recipe, folder, resume=(folder / "recipe.json").is_file(), explain=explain, console=console)
+    except Interrupted as error:
+        raise Interrupted(f"interrupted; all is saved, go on with: r1 demo --run {folder.parent} --resume") from error
 
 
 def demo_recipe(seed: int) -> ZeroRecipe:

@@ -44,6 +44,9 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
     trainee = make_trainee(recipe)
     check_before_start(recipe, trainee)
     with Run(folder, recipe, resume=resume) as run:
+        if resume and run.final.is_dir():
+            console.print(f"this run is complete; the model is in {run.final}", highlight=False)
+            return
         progress = resume_from(run, trainee) if resume else Progress(iterations_done=0, steps_done=0)
         run.cut_back(progress.iterations_done)
         with TrainingConsole(

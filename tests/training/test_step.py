@@ -131,7 +131,8 @@ def test_watched_figures_are_means_over_the_tokens_that_train(make_policy):
 
     update, _ = gradients_of(policy, batch, max_tokens=50)
 
-    stats = policy.token_stats(batch.token_ids_BT, mask_BT, temperature=1.0)
+    with torch.no_grad():
+        stats = policy.token_stats(batch.token_ids_BT, mask_BT, temperature=1.0)
     loss, watched = clipped_loss(stats, batch)
     gap_BT = (stats.logprobs_BT - batch.sampler_logprobs_BT).abs()
     assert update.loss == pytest.approx(float(loss), rel=1e-5)

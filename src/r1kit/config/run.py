@@ -15,8 +15,9 @@ class RunSettings(Settings):
     """Older ones are removed."""
     rollouts_interval_iterations: int = Field(default=5, ge=1)
     """Rollouts are written to `rollouts.jsonl` every so many iterations, and in the first and the last."""
-    max_tokens_per_microbatch: int = Field(default=8192, ge=64)
-    """Tokens, padding included, in one forward and backward pass; a matter of memory, never of the result."""
+    max_tokens_per_microbatch: int = Field(default=2048, ge=64)
+    """Tokens, padding included, in one forward and backward pass: a matter of memory and speed, never of the result.
+    Small ones hold rows of like length together, so that little padding is computed."""
     max_sequences: int = Field(default=256, ge=1)
     """Completions that the embedded engine decodes at once."""
     num_threads: int = Field(default=0, ge=0)
