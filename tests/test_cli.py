@@ -34,13 +34,15 @@ group_size = 4
 num_problems = 4
 [run]
 checkpoint_interval_iterations = 1
+num_threads = 1
 """
 
 
 @pytest.fixture
 def r1(monkeypatch, capfd, tmp_path):
     """A function that runs the command line in an empty folder; returns exit status, output and errors."""
-    before = signal.getsignal(signal.SIGINT)
+    before, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    torch.set_num_threads(1)  # as the recipes here ask for
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("R1_DEBUG", "")
 
@@ -57,6 +59,7 @@ def r1(monkeypatch, capfd, tmp_path):
 
     yield call
     signal.signal(signal.SIGINT, before)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -66,7 +69,9 @@ def recipe(tmp_path, model_folder):
     return path
 
 
-@pytest.mark.parametrize("words", [["frobnicate"], ["train"], ["train", "x.toml", "--no-such-option"], ["demo", "--seed", "x"]])
+@pytest.mark.parametrize(
+    "words", [["frobnicate"], ["train"], ["train", "x.toml", "--nonsense"], ["demo", "--seed", "x"]]
+)
 def test_bad_arguments_exit_with_2(r1, words):
     status, _, said = r1(*words)
     assert status == 2
@@ -180,9 +185,7 @@ def test_a_dry_run_of_pretraining_counts_what_will_be_read(r1, tmp_path):
         ('tasks=[{kind = "sums", digits = 1}]', "different held_out problems"),
     ],
 )
-def test_what_only_the_model_or_the_tasks_can_tell_exits_with_1_before_anything_is_written(
-    r1, recipe, override, named
-):
+def test_what_only_the_model_or_the_tasks_can_tell_exits_with_1_before_anything_is_written(r1, recipe, override, named):
     status, _, said = r1("train", recipe, override, "evaluation.num_problems=60")
     assert status == 1
     assert named in last_line(said)

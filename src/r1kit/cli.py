@@ -61,7 +61,7 @@ def demo(
         resume=resume,
         explain=explain,
         json_path=json_,
-        console=Console(stderr=figures_to_stdout),
+        console=Console(stderr=figures_to_stdout, markup=False),
     )
 
 
@@ -93,11 +93,11 @@ def _train(loaded: "Recipe", name: str, *, run: Path | None, resume: bool, dry_r
     from r1kit.run import new_folder
 
     if dry_run:
-        show_dry_run(loaded, Console())
+        show_dry_run(loaded, Console(markup=False))
         return
     if resume and run is None:
         raise RecipeError("--resume needs --run FOLDER: which run is to go on?")
-    train_recipe(loaded, run or new_folder(name), resume=resume, explain=explain, console=Console())
+    train_recipe(loaded, run or new_folder(name), resume=resume, explain=explain, console=Console(markup=False))
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
 from r1kit.pipeline import make_sampler, train_zero
 from r1kit.recipe import SFTRecipe, SFTSettings, ZeroRecipe, load_recipe
+from r1kit.run import plain, read_rows
 from r1kit.stages import sft
 from r1kit.tasks import sample_problems
 from r1kit.tasks.nano_corpus import SEARCH_FAMILIES, STYLES, WORDS, opening
@@ -127,7 +128,7 @@ class Parts:
 
     def seconds(self, training: Path) -> float:
         """Seconds that all parts took, interruptions apart."""
-        rows = [json.loads(line) for line in (training / "metrics.jsonl").read_text().splitlines()]
+        rows = read_rows(training / "metrics.jsonl")
         trained = sum(value for row in rows for name, value in row.items() if name.endswith("_seconds"))
         return trained + sum(part["seconds"] for part in self._done.values())
 
@@ -238,7 +239,7 @@ def show(figures: Figures, console: Console) -> None:
     best, filtered, at_16 = rivals["best_style"], rivals["filtered_sft"], rivals["pass_at_16"]
     table.add_row(f"base, best style ({best['best']})", f"{best['trained']:.1%}", f"{best['harder']:.1%}")
     table.add_row("base, SFT on own right samples", f"{filtered['trained']:.1%}", f"{filtered['harder']:.1%}")
-    table.add_row("[bold]R1-Zero[/bold]", f"[bold]{_percent(figures['after'])}[/bold]", _percent(harder["after"]))
+    table.add_row("R1-Zero", _percent(figures["after"]), _percent(harder["after"]), style="bold")
     unchecked = figures["without_checking"]
     table.add_row("R1-Zero, may not say 'wait'", _percent(unchecked["trained"]), _percent(unchecked["harder"]))
     table.add_row("base, pass@16", f"{at_16['trained']:.1%}", f"{at_16['harder']:.1%}")
@@ -259,6 +260,6 @@ def _percent(figures: Figures) -> str:
 def write_figures(figures: Figures, json_path: str | None) -> None:
     """Write one JSON object to a file, or to standard output for `-`."""
     if json_path == "-":
-        print(json.dumps(figures))
+        print(json.dumps(plain(figures)))
     elif json_path:
-        Path(json_path).write_text(json.dumps(figures, indent=2) + "\n")
+        Path(json_path).write_text(json.dumps(plain(figures), indent=2) + "\n")

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from r1kit.models.chat_template import ChatTemplate
@@ -25,6 +24,8 @@ PROBE_TOKENS = 12
 
 def show_dry_run(recipe: Recipe, console: Console) -> None:
     """Print the resolved recipe, a memory and time forecast, and the first training example with its mask."""
+    if recipe.run.num_threads:
+        torch.set_num_threads(recipe.run.num_threads)
     console.print_json(json.dumps(dump_recipe(recipe), ensure_ascii=False))
     if isinstance(recipe, ZeroRecipe):
         _show_zero(recipe, console)
@@ -95,6 +96,6 @@ def show_tokens(policy: Policy, prompt: Sequence[int], completion: Sequence[int]
     """Print an example token by token: number, id, text, and whether it trains."""
     table = Table("position", "id", "token", "trains", box=None)
     for position, token_id in enumerate([*prompt, *completion]):
-        token = escape(repr(policy.tokenizer.decode([token_id])))
+        token = repr(policy.tokenizer.decode([token_id]))
         table.add_row(str(position), str(token_id), token, "yes" if position >= len(prompt) else "")
     console.print(table)

@@ -17,7 +17,7 @@ from r1kit.recipe import PretrainRecipe, Recipe, SFTRecipe, ZeroRecipe
 from r1kit.run import Run
 from r1kit.stages import grpo
 from r1kit.stages.pretrain import train_base
-from r1kit.stages.sft import train_sft
+from r1kit.stages.sft import read_examples, train_sft
 from r1kit.tasks import sample_problems, validate
 from r1kit.training.checkpoint import Progress, latest_checkpoint, load_checkpoint
 from r1kit.training.optimizer import Optimizer
@@ -34,8 +34,10 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
             train_base(recipe, run, console)
             _stop_if_asked(run)
     elif isinstance(recipe, SFTRecipe):
+        policy = load_policy(recipe.model)
+        examples = read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
         with Run(folder, recipe, resume=resume) as run:
-            train_sft(recipe, load_policy(recipe.model), run, console)
+            train_sft(recipe, policy, examples, run, console)
             _stop_if_asked(run)
 
 
@@ -100,9 +102,11 @@ def make_sampler(
 
 def check_before_start(recipe: ZeroRecipe, trainee: grpo.Trainee) -> None:
     """Refuse, before anything is written, a verifier that is wrong about its own golds and prompts that can't fit."""
-    for split in ("train", "held_out"):
-        problems = sample_problems(recipe.tasks, 64, seed=f"{recipe.seed}/check", split=split)
-        validate(problems, seed=f"{recipe.seed}/check")
+    problems = sample_problems(recipe.tasks, recipe.rollouts.problems_per_iteration, seed="check", split="train")
+    for tasks in (recipe.tasks, recipe.evaluation.harder):
+        if tasks:
+            problems += sample_problems(tasks, recipe.evaluation.num_problems, seed="check", split="held_out")
+    validate(problems, seed="check")
     limit = trainee.policy.model.config.max_position_embeddings
     longest = max(len(trainee.sampler.template.prompt_token_ids(problem.prompt)) for problem in problems)
     if recipe.sampling.max_new_tokens <= 0 or longest + recipe.sampling.max_new_tokens > limit:

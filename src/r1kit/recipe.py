@@ -164,7 +164,9 @@ def _apply(table: dict[str, object], override: str) -> None:
         elif isinstance(place, dict):
             place = place.setdefault(section, {})
     if isinstance(place, list):
-        raise RecipeError(f"override {override!r}: {'.'.join(sections)} is a list; name an element by its number")
+        raise RecipeError(
+            f"override {override!r}: {'.'.join(sections)} is a list; name an element by its number, and a key of it"
+        )
     if not isinstance(place, dict):
         raise RecipeError(f"override {override!r}: {'.'.join(sections)} is not a section")
     place[key] = value
@@ -179,10 +181,10 @@ def _element(place: list[object], section: str, override: str) -> object:
 def _first_problem(error: ValidationError) -> str:
     """One line on the first thing that is wrong."""
     details = error.errors()[0]
-    location = [str(part) for part in details["loc"]]
+    names, known = _place(tuple(str(part) for part in details["loc"]))
+    path = ".".join(names)
     if details["type"] == "extra_forbidden":
-        return _unknown_key(location)
-    path = ".".join(part for part in location if not _is_choice(part))
+        return f"unknown key {path!r}{_nearest(names[-1], known)}"
     if details["type"] == "union_tag_invalid":
         tag, expected = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"{path + '.' if path else ''}kind is {tag!r}; known: {', '.join(expected)}{_close(tag, expected)}"
@@ -194,16 +196,19 @@ def _first_problem(error: ValidationError) -> str:
     return f"{path + ': ' if path else ''}{message[0].lower() + message[1:]}{shown}"
 
 
-def _is_choice(part: str) -> bool:
-    """True for the discriminator values that pydantic puts into a location."""
-    return part in _known_keys(())[1]
-
-
-def _unknown_key(location: list[str]) -> str:
-    key = location[-1]
-    known, _ = _known_keys(tuple(location[:-1]))
-    path = ".".join(part for part in location if not _is_choice(part))
-    return f"unknown key {path!r}{_nearest(key, known)}"
+def _place(location: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """A location without the `kind`s that pydantic puts into it, and the keys that are known beside its last part."""
+    schema = _ADAPTER.json_schema()
+    definitions: dict = schema["$defs"]
+    here: dict = schema
+    names, known = [], []
+    for part in location:
+        is_choice = "discriminator" in here
+        if not is_choice:
+            names.append(part)
+            known = list(here.get("properties", {}))
+        here = _descend(here, part, definitions)
+    return names, known
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
@@ -213,21 +218,6 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 def _close(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _known_keys(location: tuple[str, ...]) -> tuple[list[str], set[str]]:
-    """The keys that are known at a location, and all `kind` values there are."""
-    schema = _ADAPTER.json_schema()
-    definitions = schema["$defs"]
-    kinds = {
-        entry["properties"]["kind"]["const"]
-        for entry in definitions.values()
-        if "const" in entry.get("properties", {}).get("kind", {})
-    }
-    here: dict = schema
-    for part in location:
-        here = _descend(here, part, definitions)
-    return list(here.get("properties", {})), kinds
 
 
 def _descend(here: dict, part: str, definitions: dict) -> dict:

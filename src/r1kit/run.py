@@ -10,11 +10,13 @@ log.txt          what the console said
 
 import fcntl
 import json
+import math
 import os
 import platform
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -47,7 +49,7 @@ class Run:
             if resume:
                 self._refuse_other_recipe(recipe)
             else:
-                made_by.write_text(json.dumps(_described(recipe), indent=2, ensure_ascii=False) + "\n")
+                _write_whole(made_by, json.dumps(_described(recipe), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
 
@@ -88,23 +90,26 @@ class Run:
     def read(self, name: str) -> list[dict]:
         """All whole rows of a JSON Lines file of this run."""
         path = self.folder / name
-        return list(_whole_rows(path)) if path.is_file() else []
+        return read_rows(path) if path.is_file() else []
 
     def cut_back(self, iterations_done: int) -> None:
         """Forget what metrics.jsonl and rollouts.jsonl say of iterations after the checkpoint, and torn last lines."""
         for name in ("metrics.jsonl", "rollouts.jsonl"):
             rows = [row for row in self.read(name) if row["iteration"] < iterations_done]
-            temporary = self.folder / f".{name}.tmp"
-            temporary.write_text("".join(map(_line, rows)), "utf-8")
-            temporary.replace(self.folder / name)
+            with self._disk_errors(name):
+                _write_whole(self.folder / name, "".join(map(_line, rows)))
 
     def _append(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
         self._write(name, "".join(map(_line, rows)))
 
     def _write(self, name: str, text: str) -> None:
+        with self._disk_errors(name), (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    @contextmanager
+    def _disk_errors(self, name: str) -> Iterator[None]:
         try:
-            with (self.folder / name).open("a", encoding="utf-8") as file:
-                file.write(text)
+            yield
         except OSError as error:
             raise RunError(
                 f"{self.folder / name}: cannot be written: {error.strerror}; make room, then go on with --resume"
@@ -119,7 +124,10 @@ class Run:
         return lock
 
     def _refuse_other_recipe(self, recipe: Recipe) -> None:
-        before = json.loads((self.folder / "recipe.json").read_text("utf-8"))["recipe"]
+        try:
+            before = json.loads((self.folder / "recipe.json").read_text("utf-8"))["recipe"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{self.folder / 'recipe.json'} is damaged: {error}; start a new run") from error
         changed = [path for path in _differences(before, dump_recipe(recipe)) if not path.startswith("run.")]
         if changed:
             raise RunError(
@@ -177,19 +185,36 @@ def _processor() -> str:
     return names[0].strip() if names else platform.processor()
 
 
-def _line(row: Mapping[str, object]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _whole_rows(path: Path) -> Iterable[dict]:
-    """The rows of a file up to the first that is torn: a line without its end was being written when the run died."""
-    for line in path.read_text("utf-8", errors="replace").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            return
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a JSON Lines file up to the first that is torn: it was being written when the run died."""
+    rows = []
+    # Not splitlines: it also splits at characters that JSON leaves as they are inside strings.
+    for line in path.read_text("utf-8", errors="replace").split("\n")[:-1]:
         try:
-            yield json.loads(line)
+            rows.append(json.loads(line))
         except json.JSONDecodeError:
-            return
+            break
+    return rows
+
+
+def plain(value: object) -> object:
+    """The value with what JSON can't say (nan, infinities) as None."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line(row: Mapping[str, object]) -> str:
+    return json.dumps(plain(row), ensure_ascii=False) + "\n"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever looks finds all of it or none."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
 
 
 def _differences(left: object, right: object, path: str = "") -> list[str]:

@@ -67,7 +67,8 @@ class SamplingSpec:
     stop: tuple[str, ...] = ()
     """Strings that end a completion; they stay in it."""
     banned_token_ids: tuple[int, ...] = ()
-    """Tokens that can never be drawn (an ablation: what if the model could not check itself?)."""
+    """Tokens that can never be drawn: what if the model could not check itself? For evaluation alone, since logprobs
+    are then those among the other tokens, which no trainer computes."""
 
     @property
     def logprob_temperature(self) -> float:
@@ -102,6 +103,8 @@ class Score:
     total: float
     parts: Mapping[str, float]
     verdict: Verdict
+    answer: str | None = None
+    """The answer that was judged; None where the completion holds none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

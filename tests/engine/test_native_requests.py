@@ -238,7 +238,7 @@ def test_a_request_longer_than_the_models_positions_is_refused_and_the_longest_t
 
 
 def test_an_empty_prompt_is_refused(make_policy):
-    with pytest.raises(RecipeError, match="a prompt is empty"):
+    with pytest.raises(RecipeError, match="a prompt of at least one token"):
         NativeEngine(make_policy("llama")).submit([request_of(length=0)])
 
 

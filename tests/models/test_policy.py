@@ -6,7 +6,7 @@ B: rows   T: token positions   V: vocabulary
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig
+from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig
 
 from r1kit.errors import ModelError
 from r1kit.models import policy as policy_module
@@ -58,7 +58,7 @@ def stats_with_gradients(policy, token_ids_BT, mask_BT):
 @torch.no_grad()
 def test_logprobs_and_entropies_are_those_of_the_whole_model(make_policy, architecture, temperature):
     policy = make_policy(architecture)
-    token_ids_BT, mask_BT = random_rows(policy.head.weight.shape[0])
+    token_ids_BT, mask_BT = random_rows(policy.vocab_size)
 
     stats = policy.token_stats(token_ids_BT, mask_BT, temperature=temperature)
 
@@ -72,47 +72,37 @@ def test_logprobs_and_entropies_are_those_of_the_whole_model(make_policy, archit
 
 
 @ALL_ARCHITECTURES
-def test_a_head_in_chunks_gives_the_same_values_and_gradients(make_policy, architecture, monkeypatch):
+@pytest.mark.parametrize("recomputed_above", [0, 10**9])
+def test_a_head_in_chunks_made_again_in_the_backward_pass_or_not_gives_the_gradients_of_the_whole_model(
+    make_policy, architecture, recomputed_above, monkeypatch
+):
     policy = make_policy(architecture)
-    vocab_size = policy.head.weight.shape[0]
-    rows = random_rows(vocab_size)
-    logprobs_BT, entropy_BT, gradients = stats_with_gradients(policy, *rows)
-
-    monkeypatch.setattr(policy_module, "MAX_LOGITS_PER_CHUNK", 3 * vocab_size)
-    in_chunks = stats_with_gradients(policy, *rows)
-
-    assert_close(in_chunks[0], logprobs_BT, rtol=0, atol=1e-5)
-    assert_close(in_chunks[1], entropy_BT, rtol=0, atol=1e-4)
-    for chunked, whole in zip(in_chunks[2], gradients, strict=True):
-        assert_close(chunked, whole, rtol=1e-4, atol=1e-4)
-
-
-def test_logits_made_again_in_the_backward_pass_give_the_gradients_of_the_whole_model():
-    torch.manual_seed(0)
-    large = TINY | {"vocab_size": 2**17}  # more logits than are kept for the backward pass
-    policy = Policy(AutoModelForCausalLM.from_config(LlamaConfig(**large)), tokenizer=None)
-    token_ids_BT, mask_BT = (tensor.repeat(2, 1) for tensor in random_rows(2**17))
-
-    logprobs_BT, _, gradients = stats_with_gradients(policy, token_ids_BT, mask_BT)
-
-    all_logprobs_BTV = whole_model_logprobs(policy, token_ids_BT, 0.7)
-    expected_BT = all_logprobs_BTV.gather(-1, token_ids_BT[:, 1:, None])[..., 0] * mask_BT[:, 1:]
+    token_ids_BT, mask_BT = random_rows(policy.vocab_size)
+    whole = stats_with_gradients(policy, token_ids_BT, mask_BT)
+    logprobs_BTV = whole_model_logprobs(policy, token_ids_BT, 0.7)
+    logprobs_BT = logprobs_BTV.gather(-1, token_ids_BT[:, 1:, None])[..., 0] * mask_BT[:, 1:]
     weights_BT = torch.linspace(-1, 1, mask_BT.numel()).view(mask_BT.shape)[:, 1:]
-    expected = torch.autograd.grad((expected_BT * weights_BT).sum(), list(policy.model.parameters()))
-    assert int(mask_BT.sum()) * 2**17 > 2**22
-    assert_close(logprobs_BT[:, 1:], expected_BT.detach(), rtol=0, atol=1e-5)
-    for found, gradient in zip(gradients, expected, strict=True):
-        assert_close(found, gradient, rtol=1e-4, atol=1e-5)
+    gradients = torch.autograd.grad((logprobs_BT * weights_BT).sum(), list(policy.model.parameters()))
+
+    monkeypatch.setattr(policy_module, "MAX_LOGITS_PER_CHUNK", 3 * policy.vocab_size)
+    monkeypatch.setattr(policy_module, "RECOMPUTED_ABOVE", recomputed_above)
+    in_chunks = stats_with_gradients(policy, token_ids_BT, mask_BT)
+
+    for logprobs, entropy_BT, found in (whole, in_chunks):
+        assert_close(logprobs[:, 1:], logprobs_BT.detach(), rtol=0, atol=1e-5)
+        assert_close(entropy_BT, whole[1], rtol=0, atol=1e-4)
+        for one, expected in zip(found, gradients, strict=True):
+            assert_close(one, expected, rtol=1e-4, atol=1e-4)
 
 
 @ALL_ARCHITECTURES
 @torch.no_grad()
 def test_padding_on_the_right_changes_nothing_whatever_its_tokens(make_policy, architecture):
     policy = make_policy(architecture)
-    token_ids_BT, mask_BT = random_rows(policy.head.weight.shape[0])
+    token_ids_BT, mask_BT = random_rows(policy.vocab_size)
     expected = policy.token_stats(token_ids_BT, mask_BT, temperature=1.0)
 
-    padding_BT = torch.randint(policy.head.weight.shape[0], (4, 6), generator=torch.Generator().manual_seed(1))
+    padding_BT = torch.randint(policy.vocab_size, (4, 6), generator=torch.Generator().manual_seed(1))
     longer_BT = torch.cat([token_ids_BT, padding_BT], dim=1)
     # After a row's last sampled token, every token is padding.
     after_BT = mask_BT.flip(-1).cumsum(-1).flip(-1) == 0
@@ -126,7 +116,7 @@ def test_padding_on_the_right_changes_nothing_whatever_its_tokens(make_policy, a
 
 def test_a_batch_in_which_nothing_was_sampled_has_logprobs_and_gradients_of_0(make_policy):
     policy = make_policy("llama")
-    token_ids_BT, mask_BT = random_rows(policy.head.weight.shape[0])
+    token_ids_BT, mask_BT = random_rows(policy.vocab_size)
 
     logprobs_BT, entropy_BT, gradients = stats_with_gradients(policy, token_ids_BT, torch.zeros_like(mask_BT))
 
@@ -143,24 +133,24 @@ def test_a_batch_in_which_nothing_was_sampled_has_logprobs_and_gradients_of_0(ma
     ],
     ids=lambda config: config.model_type,
 )
-def test_a_model_that_scales_or_caps_its_logits_is_refused(config):
+def test_a_model_that_scales_or_caps_its_logits_is_refused(config, tokenizer):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
 
     with pytest.raises(ModelError, match=f"^{config.model_type}: its logits are not its head times"):
-        Policy(model, tokenizer=None)
+        Policy(model, tokenizer)
 
 
-def test_a_model_that_could_scale_its_logits_but_does_not_is_taken():
+def test_a_model_that_could_scale_its_logits_but_does_not_is_taken(tokenizer):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(GraniteConfig(**TINY, logits_scaling=1.0))
 
-    assert Policy(model, tokenizer=None).model is model
+    assert Policy(model, tokenizer).model is model
 
 
 def test_loaded_weights_are_copies(make_policy):
     policy, other = make_policy("llama", seed=0), make_policy("llama", seed=1)
-    rows = random_rows(policy.head.weight.shape[0])
+    rows = random_rows(policy.vocab_size)
     expected = stats_with_gradients(other, *rows)[0]
 
     policy.load_weights(other)

@@ -74,9 +74,9 @@ def test_the_random_part_is_fair():
 
 def test_an_unknown_verifier_is_named_with_the_nearest_one():
     for judge in (lambda problem: verify("4", problem), lambda problem: score(RIGHT, problem=problem)):
-        with pytest.raises(VerifierError, match="unknown verifier 'chain'; did you mean 'chains'"):
+        with pytest.raises(VerifierError, match=r"unknown verifier 'chain'; did you mean 'chains'\?"):
             judge(Problem(id="x", prompt="", gold="4", verifier="chain"))
-    with pytest.raises(VerifierError, match="'qqq'.*known: .*chains"):
+    with pytest.raises(VerifierError, match=r"'qqq'.*known: .*chains"):
         verify("4", Problem(id="x", prompt="", gold="4", verifier="qqq"))
 
 

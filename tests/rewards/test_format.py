@@ -95,8 +95,8 @@ def test_the_thinking_is_all_before_the_last_closing_tag(text, think_only, think
 
 def test_megabytes_are_read_in_linear_time():
     million = 10**6
-    tags = ["<think>", "</think>", "<answer>", "</answer>", "<", "</", " ", "\n", "a", "<think></think><answer></answer>"]
-    texts = [tag * (4 * million // len(tag)) for tag in tags]
+    pieces = ["<think>", "</think>", "<answer>", "</answer>", "<", "</", " ", "\n", "a", "<think></think><answer>"]
+    texts = [piece * (4 * million // len(piece)) for piece in pieces]
     texts.append(f"<think>{'wait, ' * million}</think><answer>{'9' * million}</answer>")
     started = time.perf_counter()
     checks = [check_format(text) for text in texts]

@@ -16,9 +16,10 @@ VARYING = ("seconds", "tokens_per_second", "peak_memory_bytes")
 
 
 @pytest.fixture(autouse=True)
-def _keep_threads():
-    """A recipe may set the number of threads; other tests must not notice."""
+def _one_thread():
+    """Matrices this small are slower with more, and the recipes here ask for one; other tests must not notice."""
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

@@ -6,14 +6,20 @@ from dataclasses import replace
 import pytest
 import torch
 from rich.console import Console
+from transformers import PreTrainedTokenizerFast
 
 from r1kit import pipeline
+from r1kit.config.rollouts import RewardSettings
 from r1kit.engine import rollouts
+from r1kit.engine.engine import Piece
+from r1kit.engine.rollouts import Sampler
 from r1kit.errors import DataError, RecipeError, VerifierError
+from r1kit.evaluation.evaluate import summarise
+from r1kit.models.chat_template import ChatTemplate
 from r1kit.pipeline import check_before_start, make_trainee
 from r1kit.stages import grpo
 from r1kit.tasks import FAMILIES, Family, sample_problems
-from r1kit.types import Completion, FinishReason, Group, Problem, Rollout, Score, Verdict
+from r1kit.types import Completion, FinishReason, Group, Problem, Rollout, SamplingSpec, Score, Verdict
 
 
 def group_of(parts, totals=None):
@@ -26,9 +32,7 @@ def group_of(parts, totals=None):
         Score(total=sum(part.values()) if totals is None else totals[place], parts=part, verdict=Verdict.WRONG)
         for place, part in enumerate(parts)
     ]
-    rolled = [
-        Rollout(problem=problem, prompt_token_ids=(1, 2), completion=completion, score=score) for score in scores
-    ]
+    rolled = [Rollout(problem=problem, prompt_token_ids=(1, 2), completion=completion, score=score) for score in scores]
     return Group(problem=problem, rollouts=tuple(rolled))
 
 
@@ -175,6 +179,40 @@ def test_a_sampler_scores_what_follows_an_opening_together_with_it(tiny):
     assert {rollout.score.verdict for rollout in noise} == {Verdict.RIGHT}
     assert not any(opening in rollout.completion.text for rollout in noise)
     assert sampler.groups([problem], 8, seed="opening", opening=opening) == groups
+
+
+class Parrot:
+    """An engine that answers every request with the same text, cut at its length."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def submit(self, requests):
+        self.ids = list(range(len(requests)))
+        return self.ids
+
+    def step(self):
+        completion = Completion(
+            token_ids=(1,), logprobs=(0.0,), text=self.text, finish_reason=FinishReason.LENGTH, policy_version=0
+        )
+        return [Piece(request_id=request_id, completion=completion) for request_id in self.ids]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("maybe <answer>{gold}</answer>", 0.0), ("so</think><answer>{gold}</answer>", 1.0)]
+)
+def test_an_answer_in_a_thinking_that_never_closes_is_no_vote_either(tokenizer, text, share):
+    opening = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token=tokenizer.eos_token)
+    opening.chat_template = "{{ messages[0].content }}<think>"
+    problem = Problem(id="chains/2+2", prompt="Compute 2+2", gold="4", verifier="chains")
+    sampler = Sampler(
+        engine=Parrot(text.format(gold=problem.gold)),
+        template=ChatTemplate(opening, "chat"),
+        sampling=SamplingSpec(max_new_tokens=8),
+        rewards=RewardSettings(),
+    )
+    figures = summarise(sampler.groups([problem], 4, seed="vote"))
+    assert (figures["pass_at_1"], figures["pass_at_k"], figures["cons_at_k"]) == (share, share, share)
 
 
 def test_groups_do_not_depend_on_what_else_is_sampled(tiny):

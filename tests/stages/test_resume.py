@@ -182,9 +182,7 @@ def test_a_second_interrupt_stops_at_once(tiny, run_to_the_end, outcome, uninter
     assert outcome(folder) == uninterrupted["plain"]
 
 
-def test_a_run_can_be_interrupted_again_and_again(
-    tiny, run_to_the_end, outcome, uninterrupted, tmp_path, monkeypatch
-):
+def test_a_run_can_be_interrupted_again_and_again(tiny, run_to_the_end, outcome, uninterrupted, tmp_path, monkeypatch):
     folder, original = tmp_path / "run", grpo.update
 
     def interrupted(*args):
@@ -212,9 +210,7 @@ def test_another_recipe_is_refused_by_the_key_that_differs(tiny, run_to_the_end,
             run_to_the_end(tiny(**{"rollouts": {"num_iterations": 1}} | changed), folder, resume=True)
 
 
-def test_settings_of_saving_may_change_on_the_way(
-    tiny, run_to_the_end, outcome, uninterrupted, tmp_path, monkeypatch
-):
+def test_settings_of_saving_may_change_on_the_way(tiny, run_to_the_end, outcome, uninterrupted, tmp_path, monkeypatch):
     folder, original = tmp_path / "run", grpo.update
 
     def interrupted(*args):
@@ -270,9 +266,33 @@ def test_rounds_in_which_nothing_can_be_learnt_are_resumed_too(tiny, run_to_the_
     assert outcome(run_to_the_end(dull, folder, resume=True)) == alone
 
 
-def test_verdicts_are_the_same_to_a_console_that_sees_only_the_rest(tiny, tmp_path, capsys):
-    recipe = tiny()
-    train(recipe, tmp_path / "run", resume=False, explain=False, console=Console())
-    first = capsys.readouterr().out.splitlines()[-2:]
-    train(recipe, tmp_path / "run", resume=True, explain=False, console=Console())
-    assert capsys.readouterr().out.splitlines()[-2:] == first
+def test_a_resumed_run_says_what_one_left_alone_says(tiny, tmp_path, monkeypatch, capsys):
+    recipe, original, calls = tiny(), grpo.update, []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return original(*args)
+
+    def said(folder, *, resume=False):
+        train(recipe, folder, resume=resume, explain=False, console=Console(width=500))
+        verdict, where = capsys.readouterr().out.splitlines()[-2:]
+        assert where == f"the model is in {folder / 'final'}"
+        return verdict
+
+    alone = said(tmp_path / "alone")
+    with monkeypatch.context() as patched:
+        patched.setattr(grpo, "update", interrupted)
+        with pytest.raises(Interrupted):
+            said(tmp_path / "run")
+    assert said(tmp_path / "run", resume=True) == alone
+
+
+def test_a_finished_run_is_not_run_again(tiny, run_to_the_end, outcome, tmp_path, monkeypatch):
+    recipe = tiny(rollouts={"num_iterations": 2})
+    folder = run_to_the_end(recipe, tmp_path / "run")
+    before = outcome(folder)
+    monkeypatch.setattr(grpo, "train_grpo", None)
+    monkeypatch.setattr(grpo, "finish", None)
+    assert outcome(run_to_the_end(recipe, folder, resume=True)) == before

@@ -11,7 +11,7 @@ REFLECTIVE_WORDS_EN = (
 # Their Chinese kin; the paper names none. "等等" and "等一下" are "wait", "检查" and "验证" "check" and "verify".
 REFLECTIVE_WORDS_ZH = ("等等", "等一下", "错误", "然而", "但是", "重试", "验证", "不对", "评估", "检查")
 
-_REFLECTIVE_EN = re.compile(rf"\b(?:{'|'.join(REFLECTIVE_WORDS_EN)})\b", re.IGNORECASE)
+_REFLECTIVE_EN = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(REFLECTIVE_WORDS_EN)})(?![A-Za-z])", re.IGNORECASE)
 _REFLECTIVE_ZH = re.compile("|".join(REFLECTIVE_WORDS_ZH))
 _TAG = re.compile(r"</?(?:think|answer)>")
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")

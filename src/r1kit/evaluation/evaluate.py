@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from r1kit.engine.rollouts import Sampler
 from r1kit.evaluation.behaviours import count_behaviours
 from r1kit.evaluation.metrics import clustered_stderr, majority_vote, pass_at_k
-from r1kit.rewards import check_format, verify
+from r1kit.rewards import verify
 from r1kit.types import Group, Problem, Verdict
 
 
@@ -37,5 +37,5 @@ def summarise(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def _majority_is_right(group: Group) -> bool:
-    answers = [check_format(rollout.completion.text).answer for rollout in group.rollouts]
+    answers = [rollout.score.answer for rollout in group.rollouts]
     return verify(majority_vote(answers), group.problem) is Verdict.RIGHT

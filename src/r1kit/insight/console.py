@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from r1kit.insight.verdict import MEANINGS, verdict
 from r1kit.run import Run
@@ -104,7 +105,7 @@ class TrainingConsole:
             if name.endswith("_seconds")
         )
         self._progress.update(self._task, completed=len(self._rows), eta=self._eta())
-        return Group(self._progress, table, phases, f"[bold]{self.verdict}[/bold]")
+        return Group(self._progress, table, phases, Text(self.verdict, style="bold"))
 
 
 def _tokens_per_second(row: Mapping[str, Any]) -> float:

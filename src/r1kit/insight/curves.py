@@ -1,9 +1,10 @@
 """The learning curve of a run as a picture that stands alone: plain SVG, readable in light and dark pages."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from r1kit.run import read_rows
 
 WIDTH, HEIGHT, GAP, MARGIN = 300, 190, 44, 34
 Series = Sequence[tuple[float, float]]
@@ -11,7 +12,7 @@ Series = Sequence[tuple[float, float]]
 
 def learning_curves(folder: Path) -> str:
     """pass@1 (sampled and held-out), length, and reflection over the iterations of a run's metrics.jsonl, as SVG."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    rows = read_rows(folder / "metrics.jsonl")
     sampled = [row for row in rows if "reward" in row]
     held_out = [(row["iteration"], 100 * row["held_out"]["pass_at_1"]) for row in rows if "held_out" in row]
     panels = [

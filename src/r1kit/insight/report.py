@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from r1kit.run import read_rows
+
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -19,7 +21,7 @@ ROLLOUTS_SHOWN = 24
 
 def write_report(path: Path, folder: Path, curves_svg: str, figures: Mapping[str, object]) -> None:
     """Write the page of the run in `folder`; needs no network and no script."""
-    rows = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text("utf-8").splitlines()]
+    rows = read_rows(folder / "rollouts.jsonl")
     first, last = (
         [row for row in rows if row["iteration"] == edge]
         for edge in (min(row["iteration"] for row in rows), max(row["iteration"] for row in rows))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from r1kit.config.model import ModelSettings
@@ -29,14 +30,31 @@ def resolve_folder(path: str) -> Path:
     return folder
 
 
+def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The network of a folder, every weight from its files; raise ModelError where one is missing or does not fit."""
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: cannot be loaded: {_first_line(error)}") from error
+    # transformers fills what is missing with random numbers and only says so.
+    for key in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if found[key]:
+            raise ModelError(
+                f"{folder}: its weights do not fit its config.json: {key} {sorted(map(str, found[key]))[0]}"
+            )
+    return model
+
+
 def load_policy(settings: ModelSettings) -> Policy:
     """The model and tokenizer of a folder, in the precision asked for."""
     folder = resolve_folder(settings.path)
+    model = load_model(folder, DTYPES[settings.dtype])
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[settings.dtype], local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {_first_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: its tokenizer has no end-of-sequence token, so completions could never end")
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -45,3 +63,7 @@ def load_policy(settings: ModelSettings) -> Policy:
             f"but the model only {model.get_input_embeddings().num_embeddings} embeddings"
         )
     return Policy(model, tokenizer)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,5 +1,6 @@
 """The nano base model: its tokenizer and its network, both made from nothing, and where the shipped copy lies."""
 
+import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -39,7 +40,9 @@ def make_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizer
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    # Tags are cut out first: a merge across one could never be used, since tags are split off before merging.
+    pieces = (piece for text in texts for piece in re.split("|".join(TAGS), text))
+    tokenizer.train_from_iterator(pieces, trainer)
     tokenizer.add_tokens(list(TAGS))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

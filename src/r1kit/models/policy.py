@@ -4,6 +4,8 @@ B: rows   T: token positions, right-padded   N: positions that reach the head   
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,8 @@ class Policy:
         # Dropout stays off while training: the ratio of policy to old policy must be exactly 1 at the first update.
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.tokenizer_files = _files_of(tokenizer)
+        """What a checkpoint holds of the tokenizer, by file name."""
         self._refuse_unusual_heads()
 
     @property
@@ -110,3 +114,10 @@ class Policy:
                 f"{self.model.config.model_type}: its logits are not its head times its hidden states "
                 "(they are scaled or capped), which is not supported"
             )
+
+
+def _files_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
+    """The tokenizer as it is saved; made once, since it never changes, and since its own writer hides a full disk."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}

@@ -24,4 +24,4 @@ def score_completion(
         "random": float(random.Random(seed).random() < 0.5),
     }
     total = sum(getattr(rewards, name) * value for name, value in parts.items())
-    return Score(total=total, parts=parts, verdict=verdict)
+    return Score(total=total, parts=parts, verdict=verdict, answer=check.answer)

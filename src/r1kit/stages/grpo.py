@@ -64,7 +64,9 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
     rollouts, policy, sampler = recipe.rollouts, trainee.policy, trainee.sampler
     for iteration in range(progress.iterations_done, rollouts.num_iterations):
         seed, watch = f"{recipe.seed}/iteration-{iteration}", Stopwatch()
-        held_out = {} if not _test_is_due(recipe, iteration) else held_out_figures(recipe, sampler)
+        held_out = (
+            held_out_figures(recipe, sampler, with_harder=iteration == 0) if _test_is_due(recipe, iteration) else {}
+        )
 
         # Prompts -> rollouts -> scores: a group of completions per problem, drawn from the current policy.
         with watch.phase("sampling"):
@@ -102,7 +104,7 @@ def finish(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, r
     """Save the trained model and test it once more; the last row of metrics.jsonl is that test's."""
     save_trainee(recipe, trainee, progress, run)
     counts = {"iteration": progress.iterations_done, "step": progress.steps_done}
-    row = counts | held_out_figures(recipe, trainee.sampler)
+    row = counts | held_out_figures(recipe, trainee.sampler, with_harder=True)
     run.log_metrics(row)
     report(row)
     save_model(trainee.policy, run.final)
@@ -199,12 +201,19 @@ def save_trainee(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: 
     )
 
 
-def held_out_figures(recipe: ZeroRecipe, sampler: Sampler) -> dict[str, Any]:
-    """The figures of the held-out test, under `held_out`: the same problems and seeds each time."""
-    test = recipe.evaluation
-    seed = f"{recipe.seed}/held-out"
-    problems = sample_problems(recipe.tasks, test.num_problems, seed=seed, split="held_out")
-    return {"held_out": evaluate(sampler, problems, test.samples_per_problem, seed=seed)}
+def held_out_figures(recipe: ZeroRecipe, sampler: Sampler, *, with_harder: bool) -> dict[str, Any]:
+    """The figures of the held-out test, under `held_out` and `harder`: the same problems and seeds each time."""
+    test, seed = recipe.evaluation, f"{recipe.seed}/held-out"
+    tests = {"held_out": recipe.tasks} | ({"harder": test.harder} if with_harder and test.harder else {})
+    return {
+        name: evaluate(
+            sampler,
+            sample_problems(tasks, test.num_problems, seed=seed, split="held_out"),
+            test.samples_per_problem,
+            seed=seed,
+        )
+        for name, tasks in tests.items()
+    }
 
 
 def _test_is_due(recipe: ZeroRecipe, iteration: int) -> bool:

@@ -30,10 +30,14 @@ class Example:
 
 def read_examples(path: Path, template: ChatTemplate) -> list[Example]:
     """The examples of a JSON Lines file with `prompt` and `completion`; raise DataError with the line of a bad row."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
     examples = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
             row = json.loads(line)
             prompt, completion = row["prompt"], row["completion"]
@@ -47,9 +51,8 @@ def read_examples(path: Path, template: ChatTemplate) -> list[Example]:
     return examples
 
 
-def train_sft(recipe: SFTRecipe, policy: Policy, run: Run, console: Console) -> None:
-    """Fine-tune on the recipe's file, from the run's last checkpoint if there is one, and save under `final/`."""
-    examples = read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
+def train_sft(recipe: SFTRecipe, policy: Policy, examples: Sequence[Example], run: Run, console: Console) -> None:
+    """Fine-tune on examples, from the run's last checkpoint if there is one, and save under `final/`."""
     optimizer = Optimizer(policy, recipe.optimizer, total_steps=num_steps(recipe, examples))
     progress = Progress(iterations_done=0, steps_done=0)
     if checkpoint := latest_checkpoint(run.checkpoints):

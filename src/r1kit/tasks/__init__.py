@@ -36,7 +36,8 @@ FAMILIES = {
     "logic": Family(logic.make, logic.parse, logic.is_right),
 }
 
-MAX_DRAWS_PER_PROBLEM = 200
+MAX_FRUITLESS_DRAWS = 2000
+"""Draws in a row without a new problem, after which the tasks count as exhausted."""
 
 
 def split_of(problem_id: str) -> Split:
@@ -52,18 +53,19 @@ def sample_problems(tasks: Sequence[TaskConfig], num_problems: int, *, seed: str
     rng = random.Random(f"{seed}/{split}")
     weights = [task.weight for task in tasks]
     problems: dict[str, Problem] = {}
-    for _ in range(MAX_DRAWS_PER_PROBLEM * num_problems):
-        if len(problems) == num_problems:
-            break
+    fruitless = 0
+    while len(problems) < num_problems:
         task = rng.choices(tasks, weights)[0]
         problem = FAMILIES[task.kind].make(task, rng, rng.choice(task.languages))
-        if split_of(problem.id) == split:
-            problems.setdefault(problem.id, problem)
-    else:
-        raise DataError(
-            f"only {len(problems)} different {split} problems found for the {num_problems} asked for; "
-            "ask for fewer or raise the difficulty of the tasks"
-        )
+        is_new = split_of(problem.id) == split and problem.id not in problems
+        if is_new:
+            problems[problem.id] = problem
+        fruitless = 0 if is_new else fruitless + 1
+        if fruitless == MAX_FRUITLESS_DRAWS:
+            raise DataError(
+                f"only {len(problems)} different {split} problems found for the {num_problems} asked for; "
+                "ask for fewer or raise the difficulty of the tasks"
+            )
     return list(problems.values())
 
 

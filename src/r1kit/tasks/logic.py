@@ -16,7 +16,7 @@ def make(task: LogicTask, rng: random.Random, language: str) -> Problem:
     clues = [f"{taller}>{smaller}" for taller, smaller in itertools.pairwise(people)]
     rng.shuffle(clues)
     return Problem(
-        id=f"logic/{','.join(clues)}",
+        id=f"logic/{'>'.join(people)}",
         prompt=QUESTION[language].format(clues=" ".join(clues)),
         gold=people[0],
         verifier="logic",

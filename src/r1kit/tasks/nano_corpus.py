@@ -74,7 +74,7 @@ HABITS = {
 }
 FALSE_ALARM = 0.02
 LUCKY_GUESS = 0.10
-STYLE_SHARES = (0.52, 0.26, 0.14, 0.08)
+STYLE_SHARES = (0.56, 0.25, 0.12, 0.07)
 UNTAGGED_SHARE = 0.08
 
 # Documents of each family: what the base sees of it, easier and harder than what it is trained on later.

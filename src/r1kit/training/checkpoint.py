@@ -7,7 +7,8 @@ process or the machine dies, `latest` names a whole one.
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from r1kit.errors import RunError
+from r1kit.errors import ModelError, RunError
+from r1kit.models.loading import load_model
 from r1kit.models.policy import Policy
 from r1kit.training.optimizer import Optimizer
 
@@ -34,7 +36,8 @@ class Progress:
 
 def save_model(policy: Policy, folder: Path) -> None:
     """Write weights, config and tokenizer to a new folder, all or nothing."""
-    _replace_folder(folder, lambda temporary: _write_model(policy, temporary))
+    with _disk_errors(folder):
+        _replace_folder(folder, lambda temporary: _write_model(policy, temporary))
 
 
 def save_checkpoint(
@@ -51,15 +54,17 @@ def save_checkpoint(
         (temporary / TRAINER_PROGRESS).write_text(json.dumps(asdict(progress)))
 
     checkpoint = folder / f"step-{progress.steps_done}"
-    if latest_checkpoint(folder) == checkpoint:
-        # Iterations in which nothing could be learnt take no step: the weights are those on disk, only time went on.
-        _write_text(checkpoint / TRAINER_PROGRESS, json.dumps(asdict(progress)))
-        return checkpoint
-    _replace_folder(checkpoint, write)
-    _write_text(folder / LATEST, checkpoint.name)
-    steps = sorted((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), reverse=True)
-    for step in [step for step in steps if step != progress.steps_done][keep - 1 :]:
-        shutil.rmtree(folder / f"step-{step}")
+    with _disk_errors(checkpoint):
+        if latest_checkpoint(folder) == checkpoint:
+            # Iterations in which nothing could be learnt take no step: the weights on disk are these.
+            _write_text(checkpoint / TRAINER_PROGRESS, json.dumps(asdict(progress)))
+            return checkpoint
+        _replace_folder(checkpoint, write)
+        _write_text(folder / LATEST, checkpoint.name)
+        numbers = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
+        steps = sorted((int(number) for number in numbers if number.isdigit()), reverse=True)
+        for step in [step for step in steps if step != progress.steps_done][keep - 1 :]:
+            shutil.rmtree(folder / f"step-{step}")
     return checkpoint
 
 
@@ -77,30 +82,33 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_checkpoint(checkpoint: Path, policy: Policy, optimizer: Optimizer, reference: Policy | None) -> Progress:
-    """Set weights, optimizer and reference to where the checkpoint was written."""
-    load_weights(checkpoint, policy)
-    tensors = load_file(checkpoint / TRAINER_STATE)
-    counts = json.loads((checkpoint / TRAINER_PROGRESS).read_text())
-    optimizer.load_state(_under("optimizer.", tensors), steps_done=counts["steps_done"])
-    if reference is not None:
-        reference.model.load_state_dict(_under("reference.", tensors))
+    """Set weights, optimizer and reference to where the checkpoint was written; raise RunError where it is damaged."""
+    try:
+        counts = json.loads((checkpoint / TRAINER_PROGRESS).read_text())
+        load_weights(checkpoint, policy)
+        tensors = load_file(checkpoint / TRAINER_STATE)
+        optimizer.load_state(_under("optimizer.", tensors), steps_done=counts["steps_done"])
+        if reference is not None:
+            reference.model.load_state_dict(_under("reference.", tensors))
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"{checkpoint}: cannot be read: {error}; name an older one in {LATEST}") from error
     return Progress(iterations_done=counts["iterations_done"], steps_done=counts["steps_done"])
 
 
 def load_weights(checkpoint: Path, policy: Policy) -> None:
-    """Set the weights to those of a model folder of the same shape."""
-    shards = [load_file(path) for path in sorted(checkpoint.glob("model*.safetensors"))]
-    weights = {name: tensor for shard in shards for name, tensor in shard.items()}
-    missing, unexpected = policy.model.load_state_dict(weights, strict=False)
-    tied = set(policy.model.state_dict()) - set(weights)
-    if unexpected or set(missing) - tied:
-        raise RunError(f"{checkpoint}: its weights are not those of this model (first: {[*unexpected, *missing][0]})")
-    policy.model.tie_weights()
+    """Set the weights to those of a model folder of the same shape; raise RunError where they are not."""
+    try:
+        # Not the raw tensors: transformers stores some architectures' weights (fused experts) under other names.
+        policy.model.load_state_dict(load_model(checkpoint, policy.model.dtype).state_dict())
+    except (ModelError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{checkpoint}: its weights are not those of this model, or damaged: {reason}") from error
 
 
 def _write_model(policy: Policy, folder: Path) -> None:
     policy.model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
+    for name, content in policy.tokenizer_files.items():
+        (folder / name).write_bytes(content)
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -110,21 +118,27 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 def _replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        write(temporary)
-        for path in temporary.iterdir():
-            _sync(path)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise RunError(
-            f"{folder}: cannot be written: {error}; the last checkpoint is whole: make room, then go on with --resume"
-        ) from error
+    temporary.mkdir(parents=True)
+    write(temporary)
+    for path in temporary.iterdir():
+        _sync(path)
     _sync(temporary)
     if folder.exists():
         shutil.rmtree(folder)
     temporary.rename(folder)
     _sync(folder.parent)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Say in one line what could not be written; what was half written is removed by the next attempt."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(folder.with_name(f".{folder.name}.tmp"), ignore_errors=True)
+        raise RunError(
+            f"{folder}: cannot be written: {error}; the checkpoint before is whole: make room, then go on with --resume"
+        ) from error
 
 
 def _write_text(path: Path, text: str) -> None:

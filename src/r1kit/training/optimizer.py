@@ -55,7 +55,7 @@ class Optimizer:
         states: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in self._optimizers]
         for key, tensor in tensors.items():
             part, number, name = key.split(".")
-            states[int(part)].setdefault(int(number), {})[name] = tensor
+            states[int(part)].setdefault(int(number), {})[name] = tensor.clone()
         for optimizer, state in zip(self._optimizers, states, strict=True):
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.steps_done = steps_done

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache
+from transformers import DynamicCache, PretrainedConfig
 
 from r1kit.engine.engine import Piece, Request
 from r1kit.engine.native.cache import SlotCache
@@ -81,7 +81,6 @@ class NativeEngine:
 
     def __init__(self, policy: Policy, *, max_sequences: int = 256) -> None:
         """Share the policy's weights; raise ModelError for networks whose cache is not plain keys and values."""
-        self._refuse_unusual_caches(policy)
         self._max_sequences = max_sequences
         self._next_id = 0
         self._waiting: deque[tuple[int, Request]] = deque()
@@ -92,6 +91,7 @@ class NativeEngine:
         """Sample from this policy from now on; the weights are shared, so it costs nothing. Nothing may be running."""
         if self._rows is not None or self._waiting:
             raise RuntimeError("weights changed under running completions; finish or cancel them first")
+        _refuse_unusual_attention(policy)
         self._policy = policy
         self._version = version
         self._cache = SlotCache(policy.model.config.num_hidden_layers)
@@ -101,8 +101,8 @@ class NativeEngine:
         limit = getattr(self._policy.model.config, "max_position_embeddings", None)
         for request in requests:
             length = len(request.prompt_token_ids) + request.sampling.max_new_tokens
-            if not request.prompt_token_ids:
-                raise RecipeError("a prompt is empty; a completion needs at least one token to follow")
+            if not request.prompt_token_ids or request.sampling.max_new_tokens < 1:
+                raise RecipeError("a request needs a prompt of at least one token, and max_new_tokens of at least 1")
             if limit is not None and length > limit:
                 raise RecipeError(
                     f"a prompt of {len(request.prompt_token_ids)} tokens and max_new_tokens "
@@ -113,6 +113,7 @@ class NativeEngine:
         self._waiting.extend(zip(request_ids, requests, strict=True))
         return request_ids
 
+    @torch.inference_mode()
     def cancel(self, request_ids: Sequence[int]) -> None:
         """Forget requests, waiting or running."""
         gone = set(request_ids)
@@ -164,12 +165,15 @@ class NativeEngine:
         positions_N = rows.lengths_N
         self._cache.set_positions(positions_N)
         last_N1 = rows.token_ids_NT.gather(1, rows.counts_N[:, None] - 1)
-        seen = torch.arange(int(positions_N.max()) + 1)[None, :] <= positions_N[:, None]
+        seen_NS = torch.arange(int(positions_N.max()) + 1)[None, :] <= positions_N[:, None]
+        # Additive, not boolean: plain ("eager") attention adds its mask to the scores.
+        dtype = self._policy.model.dtype
+        mask_NS = torch.zeros(seen_NS.shape, dtype=dtype).masked_fill(~seen_NS, torch.finfo(dtype).min)
         hidden = self._policy.backbone(
             input_ids=last_N1,
             position_ids=positions_N[:, None],
             # The two empty axes are heads and queries; a mask of four axes is taken as it is by every architecture.
-            attention_mask=seen[:, None, None, :],
+            attention_mask=mask_NS[:, None, None, :],
             past_key_values=self._cache,
             use_cache=True,
         ).last_hidden_state
@@ -259,10 +263,20 @@ class NativeEngine:
             sampling=RowSampling.of(specs, self._policy.vocab_size),
         )
 
-    @staticmethod
-    def _refuse_unusual_caches(policy: Policy) -> None:
-        """Sliding windows and recurrent states need caches of their own; a plain one would be silently wrong."""
-        config = policy.model.config
-        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-        if kinds != {"full_attention"}:
-            raise ModelError(f"{config.model_type}: layers of kind {', '.join(sorted(kinds))} are not supported yet")
+
+def _refuse_unusual_attention(policy: Policy) -> None:
+    """Raise ModelError for networks on which plain slots would be silently wrong."""
+    config = policy.model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds == {"full_attention"} and not getattr(config, "layer_types", None) and _has_window(config):
+        kinds = {"sliding_attention"}
+    if kinds != {"full_attention"}:
+        raise ModelError(f"{config.model_type}: layers of kind {', '.join(sorted(kinds))} are not supported yet")
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("longrope", "dynamic"):
+        # Its angles depend on the longest row of a batch, so a completion would depend on its neighbours.
+        raise ModelError(f"{config.model_type}: rotary embedding of type {rope['rope_type']} is not supported yet")
+
+
+def _has_window(config: PretrainedConfig) -> bool:
+    return getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)

@@ -90,11 +90,12 @@ def draw(logits_NV: Tensor, uniforms_N: Tensor, sampling: RowSampling) -> tuple[
     logprobs_NV = scaled_NV.log_softmax(-1)
     probs_NV = _cut_tail(logprobs_NV.exp(), sampling)
     cumulative_NV = probs_NV.cumsum(-1)
-    # Scaling by the last sum, not by 1, keeps rounding from pushing a draw past the end; `right` skips tokens of
-    # probability 0.
-    thresholds_N1 = uniforms_N[:, None] * cumulative_NV[:, -1:]
-    tokens_N1 = torch.searchsorted(cumulative_NV, thresholds_N1.to(cumulative_NV.dtype), right=True)
-    tokens_N1 = tokens_N1.clamp(max=probs_NV.shape[-1] - 1)
+    # The threshold stays below the last sum, though float32 may round it up: past the end lie only tokens that can't be
+    # drawn. `right` skips tokens of probability 0 before it.
+    last_N1 = cumulative_NV[:, -1:]
+    below_N1 = torch.nextafter(last_N1, torch.zeros_like(last_N1))
+    thresholds_N1 = torch.minimum((uniforms_N[:, None] * last_N1).to(last_N1.dtype), below_N1)
+    tokens_N1 = torch.searchsorted(cumulative_NV, thresholds_N1, right=True)
     if sampling.any_greedy:
         tokens_N1 = torch.where(sampling.is_greedy_N[:, None], scaled_NV.argmax(-1, keepdim=True), tokens_N1)
     return tokens_N1[:, 0], logprobs_NV.gather(-1, tokens_N1)[:, 0]
