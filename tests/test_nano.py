@@ -47,7 +47,7 @@ def test_the_base_has_the_measured_properties():
     base = load_policy(ModelSettings())
 
     total = evaluate(bench.sampler(base), bench.problems("trained"), 1, seed="properties")["pass_at_1"]
-    styles = {name: accuracy["trained"] for name, accuracy in measure_styles(bench, base)["styles"].items()}
+    styles = {name: figures["trained"]["pass_at_1"] for name, figures in measure_styles(bench, base)["styles"].items()}
 
     assert 0.10 <= total <= 0.30
     assert styles["direct"] <= 0.20
@@ -106,8 +106,8 @@ def test_the_demo_keeps_its_promises(tmp_path, seed):
     assert before["pass_at_1"] <= 0.30
     assert after["pass_at_1"] >= 0.85
     assert harder["after"]["pass_at_1"] >= harder["before"]["pass_at_1"] + 0.15
-    assert harder["after"]["pass_at_1"] >= rivals["best_style"]["harder"] + 0.10
-    assert harder["after"]["pass_at_1"] >= rivals["filtered_sft"]["harder"] + 0.10
+    assert harder["after"]["pass_at_1"] >= rivals["best_style"]["harder"]["pass_at_1"] + 0.10
+    assert harder["after"]["pass_at_1"] >= rivals["filtered_sft"]["harder"]["pass_at_1"] + 0.10
     search = figures["search"]
     assert search["after"]["mean_completion_tokens"] >= 1.5 * search["before"]["mean_completion_tokens"]
     assert search["after"]["reflections_per_completion"] >= 2 * search["before"]["reflections_per_completion"]

@@ -11,7 +11,6 @@ Parts, in order; a finished part is kept in the run's `demo.json` and not done a
 """
 
 import json
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ from r1kit.run import plain, read_rows
 from r1kit.stages import sft
 from r1kit.tasks import sample_problems
 from r1kit.tasks.nano_corpus import SEARCH_FAMILIES, STYLES, WORDS, opening
+from r1kit.training.memory import peak_memory_bytes
 from r1kit.types import Group, Problem
 
 Figures = dict[str, Any]
@@ -93,6 +93,7 @@ def run_demo(
     unchecked = parts.once("without_checking", lambda: measure_without_checking(bench, trained))
     figures = demo_figures(before, after, {"best_style": styles, "filtered_sft": filtered, "pass_at_16": at_16})
     figures |= {"without_checking": unchecked, "seed": seed, "seconds": parts.seconds(training)}
+    figures["peak_memory_bytes"] = peak_memory_bytes()
     show(figures, console)
     curves = learning_curves(training)
     (folder / "learning_curve.svg").write_text(curves, "utf-8")
@@ -154,11 +155,8 @@ def demo_recipe(seed: int) -> ZeroRecipe:
 def measure_styles(bench: Bench, base: Policy) -> Figures:
     """The base's accuracy in each style, forced by its opening words, at both difficulties; and the best of them."""
     sampler = bench.sampler(base)
-    table = {
-        style: {name: _forced(sampler, bench.problems(name), style)["pass_at_1"] for name in DIFFICULTIES}
-        for style in STYLES
-    }
-    best = max(STYLES, key=lambda style: table[style]["trained"])
+    table = {style: {name: _forced(sampler, bench.problems(name), style) for name in DIFFICULTIES} for style in STYLES}
+    best = max(STYLES, key=lambda style: table[style]["trained"]["pass_at_1"])
     return {"styles": table, "best": best, **table[best]}
 
 
@@ -177,8 +175,7 @@ def measure_pass_at_16(bench: Bench, base: Policy) -> Figures:
     """The chance that one of sixteen samples of the base is right, at both difficulties."""
     sampler = bench.sampler(base)
     return {
-        name: evaluate(sampler, bench.problems(name)[:NUM_PROBLEMS_AT_16], 16, seed="demo")["pass_at_k"]
-        for name in DIFFICULTIES
+        name: evaluate(sampler, bench.problems(name)[:NUM_PROBLEMS_AT_16], 16, seed="demo") for name in DIFFICULTIES
     }
 
 
@@ -206,10 +203,10 @@ def measure_filtered_sft(bench: Bench, base: Policy) -> Figures:
             optimizer=OptimizerSettings(lr=recipe.optimizer.lr, schedule="cosine"),
         ),
         student,
-        random.Random(recipe.seed).sample(right, len(right)),
+        right,
     )
     measured = bench.measure(bench.sampler(student))
-    return {"num_examples": len(right)} | {name: measured[name]["pass_at_1"] for name in DIFFICULTIES}
+    return {"num_examples": len(right)} | {name: measured[name] for name in DIFFICULTIES}
 
 
 def measure_without_checking(bench: Bench, policy: Policy) -> Figures:
@@ -237,12 +234,12 @@ def show(figures: Figures, console: Console) -> None:
     harder, rivals = figures["harder"], figures["rivals"]
     table.add_row("base", _percent(figures["before"]), _percent(harder["before"]))
     best, filtered, at_16 = rivals["best_style"], rivals["filtered_sft"], rivals["pass_at_16"]
-    table.add_row(f"base, best style ({best['best']})", f"{best['trained']:.1%}", f"{best['harder']:.1%}")
-    table.add_row("base, SFT on own right samples", f"{filtered['trained']:.1%}", f"{filtered['harder']:.1%}")
+    table.add_row(f"base, best style ({best['best']})", _percent(best["trained"]), _percent(best["harder"]))
+    table.add_row("base, SFT on own right samples", _percent(filtered["trained"]), _percent(filtered["harder"]))
     table.add_row("R1-Zero", _percent(figures["after"]), _percent(harder["after"]), style="bold")
     unchecked = figures["without_checking"]
     table.add_row("R1-Zero, may not say 'wait'", _percent(unchecked["trained"]), _percent(unchecked["harder"]))
-    table.add_row("base, pass@16", f"{at_16['trained']:.1%}", f"{at_16['harder']:.1%}")
+    table.add_row("base, pass@16", *(f"{at_16[name]['pass_at_k']:.1%}" for name in DIFFICULTIES))
     console.print(table)
     before, after = figures["search"]["before"], figures["search"]["after"]
     for name, label in (("mean_completion_tokens", "tokens"), ("reflections_per_completion", "reflective words")):

@@ -92,7 +92,7 @@ class TrainingConsole:
         latest: Mapping[str, Any] = next((row for row in reversed(self._rows) if "reward" in row), {})
         tested = next((row["held_out"] for row in reversed(self._rows) if "held_out" in row), None)
         table = Table(box=None, show_header=False, padding=(0, 2))
-        figures = dict(latest) | ({"tokens_per_second": _tokens_per_second(latest)} if latest else {})
+        figures = dict(latest)
         if isinstance(tested, Mapping):
             figures["held_out"] = tested["pass_at_1"]
         for name, meaning in MEANINGS.items():
@@ -106,7 +106,3 @@ class TrainingConsole:
         )
         self._progress.update(self._task, completed=len(self._rows), eta=self._eta())
         return Group(self._progress, table, phases, Text(self.verdict, style="bold"))
-
-
-def _tokens_per_second(row: Mapping[str, Any]) -> float:
-    return float(row["completion_tokens"]) / max(1e-9, float(row["sampling_seconds"]))

@@ -16,6 +16,7 @@ MEANINGS = {
     "reflections_per_completion": "reflective words ('wait', 'check', …) a completion",
     "mixed_language_share": "completions that reason in another language than the question's",
     "tokens_per_second": "completion tokens sampled a second",
+    "peak_memory_bytes": "the most memory that the process has held",
 }
 
 WINDOW = 8

@@ -20,6 +20,7 @@ from r1kit.run import Run
 from r1kit.tasks import sample_problems
 from r1kit.training.batch import Batch, collate_rollouts, shuffled_split
 from r1kit.training.checkpoint import Progress, save_checkpoint, save_model
+from r1kit.training.memory import peak_memory_bytes
 from r1kit.training.optimizer import Optimizer
 from r1kit.training.step import Update, batch_logprobs, optimizer_step
 from r1kit.types import Group
@@ -88,7 +89,8 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
         sampler.engine.load_weights(policy, version=iteration + 1)
 
         progress = Progress(iterations_done=iteration + 1, steps_done=trainee.optimizer.steps_done)
-        row = iteration_figures(recipe, iteration, groups, updates, progress.steps_done) | held_out | watch.seconds
+        row = iteration_figures(recipe, iteration, groups, updates, progress.steps_done) | held_out
+        row |= machine_figures(row["completion_tokens"], watch)
         run.log_metrics(row)
         if _rollouts_are_due(recipe, iteration):
             run.log_rollouts(rollout_rows(iteration, groups, advantages_PG))
@@ -253,6 +255,14 @@ def iteration_figures(
         | figures
         | watched
     )
+
+
+def machine_figures(completion_tokens: int, watch: Stopwatch) -> dict[str, float]:
+    """What depends on the machine, and so differs between a run and its repetition."""
+    return watch.seconds | {
+        "tokens_per_second": completion_tokens / watch.seconds["sampling_seconds"],
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
 
 
 def advantage_shares(groups: list[Group], recipe: ZeroRecipe) -> dict[str, float]:

@@ -1,5 +1,8 @@
 """How much memory a run will need, counted before it starts."""
 
+import resource
+import sys
+
 import torch
 
 from r1kit.models.policy import MAX_LOGITS_PER_CHUNK, Policy
@@ -26,3 +29,9 @@ def forecast_bytes(
     activations = tokens_per_microbatch * config.num_hidden_layers * saved * element
     logits = 4 * 3 * min(MAX_LOGITS_PER_CHUNK, tokens_per_microbatch * policy.vocab_size)
     return PROCESS_BYTES + kept + cache + activations + logits
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
