@@ -52,8 +52,11 @@ def demo(
     from rich.console import Console
 
     from r1kit.demo import run_demo
+    from r1kit.errors import RecipeError
     from r1kit.run import new_folder
 
+    if resume and run is None:
+        raise RecipeError("--resume needs --run FOLDER: which demo is to go on?")
     figures_to_stdout = json_ == "-"
     run_demo(
         run or new_folder(f"demo-{seed}"),

@@ -25,14 +25,14 @@ from r1kit.config.model import ModelSettings
 from r1kit.config.objective import OptimizerSettings
 from r1kit.engine.rollouts import Sampler
 from r1kit.errors import Interrupted, RunError
-from r1kit.evaluation.evaluate import evaluate, summarise
+from r1kit.evaluation.evaluate import drawn_by, evaluate, summarise
 from r1kit.insight.curves import learning_curves
 from r1kit.insight.report import write_report
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
 from r1kit.pipeline import make_sampler, train_zero
-from r1kit.recipe import SFTRecipe, SFTSettings, ZeroRecipe, load_recipe
-from r1kit.run import plain, read_rows
+from r1kit.recipe import SFTSettings, ZeroRecipe, dump_recipe, load_recipe
+from r1kit.run import disk_errors, plain, write_whole
 from r1kit.stages import sft
 from r1kit.tasks import sample_problems
 from r1kit.tasks.nano_corpus import SEARCH_FAMILIES, STYLES, WORDS, opening
@@ -70,78 +70,104 @@ class Bench:
     def measure(self, sampler: Sampler) -> Figures:
         """Figures at both difficulties, and those of the search families alone at the trained one."""
         groups = {name: sampler.groups(self.problems(name), 1, seed="demo") for name in DIFFICULTIES}
-        search = [group for group in groups["trained"] if group.problem.verifier in SEARCH_FAMILIES]
-        return {name: summarise(found) for name, found in groups.items()} | {"search": summarise(search)}
+        groups["search"] = [group for group in groups["trained"] if group.problem.verifier in SEARCH_FAMILIES]
+        return {name: summarise(found) | drawn_by(sampler) for name, found in groups.items()}
 
 
 def run_demo(
     folder: Path, *, seed: int, resume: bool, explain: bool, json_path: str | None, console: Console
 ) -> Figures:
     """Run every part, print the table, write `report.html` and the figures; returns them."""
+    if json_path not in (None, "-") and not Path(json_path).absolute().parent.is_dir():
+        raise RunError(f"--json {json_path}: there is no folder {Path(json_path).parent}")
     recipe = demo_recipe(seed)
     bench = Bench(recipe)
-    parts = Parts(folder, console, resume=resume)
+    parts = Parts(folder, recipe, console, resume=resume)
+    try:
+        figures = measure_all(parts, bench, folder, explain=explain, console=console)
+    except Interrupted as error:
+        raise Interrupted(
+            f"interrupted; all is saved, go on with: r1 demo --seed {seed} --run {folder} --resume"
+        ) from error
+    with disk_errors(folder):
+        curves = learning_curves(folder / "zero")
+        (folder / "learning_curve.svg").write_text(curves, "utf-8")
+        write_report(folder / "report.html", folder / "zero", curves, figures)
+        write_figures(figures, json_path)
+    show(figures, console)
+    console.print(f"report: {folder / 'report.html'}\nmodel:  {folder / 'zero' / 'final'}", highlight=False)
+    return figures
+
+
+def measure_all(parts: "Parts", bench: Bench, folder: Path, *, explain: bool, console: Console) -> Figures:
+    """The figures of all parts; those that are done are taken as they are."""
+    recipe = bench.recipe
     base = load_policy(recipe.model)
     before = parts.once("before", lambda: bench.measure(bench.sampler(base)))
     styles = parts.once("best_style", lambda: measure_styles(bench, base))
     at_16 = parts.once("pass_at_16", lambda: measure_pass_at_16(bench, base))
     training = folder / "zero"
-    run_training(recipe, training, explain=explain, console=console)
+    parts.once("training", lambda: run_training(recipe, training, explain=explain, console=console))
     filtered = parts.once("filtered_sft", lambda: measure_filtered_sft(bench, base))
     trained = load_policy(ModelSettings(path=str(training / "final")))
     after = parts.once("after", lambda: bench.measure(bench.sampler(trained)))
     unchecked = parts.once("without_checking", lambda: measure_without_checking(bench, trained))
     figures = demo_figures(before, after, {"best_style": styles, "filtered_sft": filtered, "pass_at_16": at_16})
-    figures |= {"without_checking": unchecked, "seed": seed, "seconds": parts.seconds(training)}
-    figures["peak_memory_bytes"] = peak_memory_bytes()
-    show(figures, console)
-    curves = learning_curves(training)
-    (folder / "learning_curve.svg").write_text(curves, "utf-8")
-    write_report(folder / "report.html", training, curves, figures)
-    console.print(f"report: {folder / 'report.html'}\nmodel:  {training / 'final'}", highlight=False)
-    write_figures(figures, json_path)
-    return figures
+    return figures | {
+        "without_checking": unchecked,
+        "seed": recipe.seed,
+        "seconds": parts.seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
 
 
 class Parts:
     """Parts of the demo that are done, on disk."""
 
-    def __init__(self, folder: Path, console: Console, *, resume: bool) -> None:
-        """Start in a new folder, or take up what an earlier run of the same folder has finished."""
-        self._path = folder / "demo.json"
-        if self._path.is_file() and not resume:
-            raise RunError(f"{folder} already holds a demo; go on with --resume, or name another folder with --run")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._console = console
-        self._done: dict[str, Figures] = json.loads(self._path.read_text()) if self._path.is_file() else {}
+    def __init__(self, folder: Path, recipe: ZeroRecipe, console: Console, *, resume: bool) -> None:
+        """Start in a new folder, or take up what an earlier run of the same recipe in it has finished.
+
+        Raises RunError where the folder holds a demo and `resume` is off, holds none and it is on, or another recipe's.
+        """
+        self._path, self._console = folder / "demo.json", console
+        described = dump_recipe(recipe)
+        if self._path.is_file() != resume:
+            what = (
+                "already holds a demo; go on with --resume, or name another"
+                if not resume
+                else "holds no demo to resume"
+            )
+            raise RunError(f"{folder} {what}")
+        content: Figures = json.loads(self._path.read_text()) if resume else {"recipe": described, "parts": {}}
+        if content["recipe"] != described:
+            raise RunError(f"{folder} was made with another recipe or seed ({content['recipe']['seed']})")
+        self._content = content
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self._path, json.dumps(content))
 
     def once(self, name: str, measure: Callable[[], Figures]) -> Figures:
         """The part's figures: from disk, or measured now and written down."""
-        if name not in self._done:
+        done = self._content["parts"]
+        if name not in done:
             started = time.perf_counter()
             figures = measure()
-            self._done[name] = {"figures": figures, "seconds": time.perf_counter() - started}
-            temporary = self._path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self._done))
-            temporary.replace(self._path)
-            self._console.print(f"{name}: done in {self._done[name]['seconds']:.1f} s", highlight=False)
-        return self._done[name]["figures"]
+            done[name] = {"figures": figures, "seconds": time.perf_counter() - started}
+            with disk_errors(self._path):
+                write_whole(self._path, json.dumps(plain(self._content)))
+            self._console.print(f"{name}: done in {done[name]['seconds']:.1f} s", highlight=False)
+        return done[name]["figures"]
 
-    def seconds(self, training: Path) -> float:
-        """Seconds that all parts took, interruptions apart."""
-        rows = read_rows(training / "metrics.jsonl")
-        trained = sum(value for row in rows for name, value in row.items() if name.endswith("_seconds"))
-        return trained + sum(part["seconds"] for part in self._done.values())
+    @property
+    def seconds(self) -> float:
+        """Seconds that all parts took; of a part that was interrupted, only what came after."""
+        return sum(part["seconds"] for part in self._content["parts"].values())
 
 
-def run_training(recipe: ZeroRecipe, folder: Path, *, explain: bool, console: Console) -> None:
-    """R1-Zero in `folder`, unless it is done; from its last checkpoint where it was interrupted."""
-    if (folder / "final").is_dir():
-        return
-    try:
-        train_zero(recipe, folder, resume=(folder / "recipe.json").is_file(), explain=explain, console=console)
-    except Interrupted as error:
-        raise Interrupted(f"interrupted; all is saved, go on with: r1 demo --run {folder.parent} --resume") from error
+def run_training(recipe: ZeroRecipe, folder: Path, *, explain: bool, console: Console) -> Figures:
+    """R1-Zero in `folder`, from its last checkpoint where it was interrupted; its figures are in its own files."""
+    train_zero(recipe, folder, resume=(folder / "recipe.json").is_file(), explain=explain, console=console)
+    return {}
 
 
 def demo_recipe(seed: int) -> ZeroRecipe:
@@ -156,8 +182,8 @@ def measure_styles(bench: Bench, base: Policy) -> Figures:
     """The base's accuracy in each style, forced by its opening words, at both difficulties; and the best of them."""
     sampler = bench.sampler(base)
     table = {style: {name: _forced(sampler, bench.problems(name), style) for name in DIFFICULTIES} for style in STYLES}
-    best = max(STYLES, key=lambda style: table[style]["trained"]["pass_at_1"])
-    return {"styles": table, "best": best, **table[best]}
+    best = {name: max(STYLES, key=lambda style: table[style][name]["pass_at_1"]) for name in DIFFICULTIES}
+    return {"styles": table, "best": best} | {name: table[best[name]][name] for name in DIFFICULTIES}
 
 
 def _forced(sampler: Sampler, problems: Sequence[Problem], style: str) -> Figures:
@@ -195,15 +221,11 @@ def measure_filtered_sft(bench: Bench, base: Policy) -> Figures:
     ]
     student = load_policy(recipe.model)
     sft.fit(
-        SFTRecipe(
-            kind="sft",
-            seed=recipe.seed,
-            data=Path("-"),
-            sft=SFTSettings(num_epochs=2, examples_per_step=64),
-            optimizer=OptimizerSettings(lr=recipe.optimizer.lr, schedule="cosine"),
-        ),
         student,
         right,
+        sft=SFTSettings(num_epochs=2, examples_per_step=64),
+        optimizer=OptimizerSettings(lr=recipe.optimizer.lr, schedule="cosine"),
+        seed=recipe.seed,
     )
     measured = bench.measure(bench.sampler(student))
     return {"num_examples": len(right)} | {name: measured[name] for name in DIFFICULTIES}
@@ -230,16 +252,20 @@ def demo_figures(before: Figures, after: Figures, rivals: Figures) -> Figures:
 
 def show(figures: Figures, console: Console) -> None:
     """Print the before/after table, the rivals beside it."""
-    table = Table("", "trained difficulty", "harder", title="held-out pass@1, temperature 1")
+    table = Table(
+        "", "trained difficulty", "harder", title=f"held-out pass@1 (n = {figures['before']['n']}), temperature 1"
+    )
     harder, rivals = figures["harder"], figures["rivals"]
     table.add_row("base", _percent(figures["before"]), _percent(harder["before"]))
     best, filtered, at_16 = rivals["best_style"], rivals["filtered_sft"], rivals["pass_at_16"]
-    table.add_row(f"base, best style ({best['best']})", _percent(best["trained"]), _percent(best["harder"]))
+    table.add_row("base, best style", _percent(best["trained"]), _percent(best["harder"]))
     table.add_row("base, SFT on own right samples", _percent(filtered["trained"]), _percent(filtered["harder"]))
     table.add_row("R1-Zero", _percent(figures["after"]), _percent(harder["after"]), style="bold")
     unchecked = figures["without_checking"]
     table.add_row("R1-Zero, may not say 'wait'", _percent(unchecked["trained"]), _percent(unchecked["harder"]))
-    table.add_row("base, pass@16", *(f"{at_16[name]['pass_at_k']:.1%}" for name in DIFFICULTIES))
+    table.add_row(
+        f"base, pass@16 (n = {at_16['trained']['n']})", *(f"{at_16[name]['pass_at_k']:.1%}" for name in DIFFICULTIES)
+    )
     console.print(table)
     before, after = figures["search"]["before"], figures["search"]["after"]
     for name, label in (("mean_completion_tokens", "tokens"), ("reflections_per_completion", "reflective words")):

@@ -3,23 +3,24 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from r1kit.config.rollouts import RewardSettings
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
+from r1kit.objectives.advantages import group_norm_advantages
 from r1kit.pipeline import check_before_start, make_trainee
 from r1kit.recipe import PretrainRecipe, Recipe, SFTRecipe, ZeroRecipe, dump_recipe
 from r1kit.stages import grpo, pretrain, sft
 from r1kit.stages.grpo import Trainee
 from r1kit.tasks import sample_problems
 from r1kit.training.memory import forecast_bytes
-
-PROBE_TOKENS = 12
+from r1kit.types import Rollout
 
 
 def show_dry_run(recipe: Recipe, console: Console) -> None:
@@ -32,7 +33,7 @@ def show_dry_run(recipe: Recipe, console: Console) -> None:
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model)
         examples = sft.read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
-        console.print(f"{len(examples)} examples, {sft.num_steps(recipe, examples)} optimizer steps")
+        console.print(f"{len(examples)} examples, {sft.num_steps(recipe.sft, examples)} optimizer steps")
         show_tokens(policy, examples[0].prompt_token_ids, examples[0].completion_token_ids, console)
     elif isinstance(recipe, PretrainRecipe):
         policy = pretrain.make_policy(recipe)
@@ -48,48 +49,61 @@ def show_dry_run(recipe: Recipe, console: Console) -> None:
 def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
     trainee = make_trainee(recipe)
     check_before_start(recipe, trainee)
-    seconds = forecast_seconds(recipe, trainee)
+    probe = probe_iteration(recipe, trainee)
+    num_rollouts = recipe.rollouts.problems_per_iteration * recipe.rollouts.group_size
     memory = forecast_bytes(
         trainee.policy,
-        max_sequences=min(
-            recipe.run.max_sequences, recipe.rollouts.problems_per_iteration * recipe.rollouts.group_size
-        ),
-        positions=recipe.sampling.max_new_tokens + 64,
+        max_sequences=min(recipe.run.max_sequences, num_rollouts),
+        positions=len(probe.rollout.prompt_token_ids) + recipe.sampling.max_new_tokens,
         tokens_per_microbatch=recipe.run.max_tokens_per_microbatch,
         has_reference=trainee.reference is not None,
     )
     console.print(
         f"memory: about {memory / 2**30:.2f} GiB at the peak, with {trainee.policy.num_parameters():,} parameters"
     )
+    now, full, num_iterations = probe.seconds, probe.seconds_at_full_length, recipe.rollouts.num_iterations
     console.print(
-        f"time: at most about {seconds:.1f} s an iteration and {seconds * recipe.rollouts.num_iterations / 60:.0f} min "
-        "in all, were every completion of full length (a probe on this machine)"
+        f"time: {now:.1f} s for an iteration at the base's own length, {full:.1f} s were all completions of full "
+        f"length: {now * num_iterations / 60:.1f} to {full * num_iterations / 60:.1f} min for {num_iterations} "
+        "iterations, held-out tests apart (one iteration was run on this machine)"
     )
-    problem = sample_problems(recipe.tasks, 1, seed=f"{recipe.seed}/iteration-0", split="train")[0]
-    prompt, completion = trainee.sampler.template.example_token_ids(
-        problem.prompt, f"<think></think><answer>{problem.gold}</answer>"
-    )
-    console.print("the first prompt, and its gold as a completion: what would be sampled and trained is marked")
-    show_tokens(trainee.policy, prompt, completion, console)
+    console.print("the first rollout, token by token:")
+    show_tokens(trainee.policy, probe.rollout.prompt_token_ids, probe.rollout.completion.token_ids, console)
 
 
-def forecast_seconds(recipe: ZeroRecipe, trainee: Trainee) -> float:
-    """Seconds of an iteration in which every completion reaches its full length, from a short probe of both phases.
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one iteration on this machine told."""
 
-    The probe's update changes the trainee's weights: it is not fit for training afterwards.
+    rollout: Rollout
+    """The first rollout of the first iteration."""
+    seconds: float
+    seconds_at_full_length: float
+    """The same, were every completion cut at max_new_tokens."""
+
+
+def probe_iteration(recipe: ZeroRecipe, trainee: Trainee) -> Probe:
+    """Run the first iteration with a coin toss for a reward, so that no group is skipped.
+
+    The update changes the trainee's weights: it is not fit for training afterwards.
     """
-    problems = sample_problems(recipe.tasks, recipe.rollouts.problems_per_iteration, seed="probe", split="train")
-    full = recipe.sampling.max_new_tokens
-    short = replace(trainee.sampler, sampling=replace(trainee.sampler.sampling, max_new_tokens=PROBE_TOKENS))
+    seed = f"{recipe.seed}/iteration-0"
+    problems = sample_problems(recipe.tasks, recipe.rollouts.problems_per_iteration, seed=seed, split="train")
+    tossing = replace(trainee.sampler, rewards=RewardSettings(accuracy=0.0, random=1.0))
     started = time.perf_counter()
-    groups = short.groups(problems, recipe.rollouts.group_size, seed="probe")
+    groups = tossing.groups(problems, recipe.rollouts.group_size, seed=seed)
     sampled = time.perf_counter()
-    advantages_PG = torch.ones(len(groups), recipe.rollouts.group_size)
-    for minibatch in grpo.minibatches(recipe, trainee, groups, advantages_PG, seed="probe"):
+    advantages_PG = group_norm_advantages(torch.tensor([group.rewards_G for group in groups]))
+    for minibatch in grpo.minibatches(recipe, trainee, groups, advantages_PG, seed=seed):
         grpo.update(recipe, trainee, minibatch)
-    trained = time.perf_counter() - sampled
-    prompt_tokens = len(groups[0].rollouts[0].prompt_token_ids)
-    return (sampled - started) * full / PROBE_TOKENS + trained * (prompt_tokens + full) / (prompt_tokens + PROBE_TOKENS)
+    trained = time.perf_counter()
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    lengths = [len(rollout.completion.token_ids) for rollout in rollouts]
+    prompts = sum(len(rollout.prompt_token_ids) for rollout in rollouts)
+    full = recipe.sampling.max_new_tokens
+    sampling_at_full = (sampled - started) * full * len(lengths) / sum(lengths)
+    training_at_full = (trained - sampled) * (prompts + full * len(lengths)) / (prompts + sum(lengths))
+    return Probe(rollouts[0], trained - started, sampling_at_full + training_at_full)
 
 
 def show_tokens(policy: Policy, prompt: Sequence[int], completion: Sequence[int], console: Console) -> None:

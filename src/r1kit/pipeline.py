@@ -10,6 +10,8 @@ from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.rollouts import Sampler
 from r1kit.errors import Interrupted, RecipeError
 from r1kit.insight.console import TrainingConsole
+from r1kit.insight.curves import learning_curves
+from r1kit.insight.report import write_report
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
@@ -31,14 +33,16 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
         train_zero(recipe, folder, resume=resume, explain=explain, console=console)
     elif isinstance(recipe, PretrainRecipe):
         with Run(folder, recipe, resume=resume) as run:
-            train_base(recipe, run, console)
-            _stop_if_asked(run)
+            if not _is_complete(run, console):
+                train_base(recipe, run, console)
+                _stop_if_asked(run)
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model)
         examples = read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
         with Run(folder, recipe, resume=resume) as run:
-            train_sft(recipe, policy, examples, run, console)
-            _stop_if_asked(run)
+            if not _is_complete(run, console):
+                train_sft(recipe, policy, examples, run, console)
+                _stop_if_asked(run)
 
 
 def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool, console: Console) -> None:
@@ -46,8 +50,7 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
     trainee = make_trainee(recipe)
     check_before_start(recipe, trainee)
     with Run(folder, recipe, resume=resume) as run:
-        if resume and run.final.is_dir():
-            console.print(f"this run is complete; the model is in {run.final}", highlight=False)
+        if _is_complete(run, console):
             return
         progress = resume_from(run, trainee) if resume else Progress(iterations_done=0, steps_done=0)
         run.cut_back(progress.iterations_done)
@@ -59,10 +62,13 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
             console=console,
         ) as live:
             progress = grpo.train_grpo(recipe, trainee, progress, run, live.report)
-            _stop_if_asked(run)
-            grpo.finish(recipe, trainee, progress, run, live.report)
+            if not run.stop_requested:
+                grpo.finish(recipe, trainee, progress, run, live.report)
         run.log_text(live.verdict)
-        console.print(f"{live.verdict}\nthe model is in {run.final}", highlight=False)
+        console.print(live.verdict, highlight=False)
+        _stop_if_asked(run)
+        write_report(run.folder / "report.html", run.folder, learning_curves(run.folder), run.read("metrics.jsonl")[-1])
+        console.print(f"model:  {run.final}\nreport: {run.folder / 'report.html'}", highlight=False)
 
 
 def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
@@ -107,9 +113,12 @@ def check_before_start(recipe: ZeroRecipe, trainee: grpo.Trainee) -> None:
         if tasks:
             problems += sample_problems(tasks, recipe.evaluation.num_problems, seed="check", split="held_out")
     validate(problems, seed="check")
-    limit = trainee.policy.model.config.max_position_embeddings
+    trainee.sampler.template.lint(problems[0].prompt)
+    limit = getattr(trainee.policy.model.config, "max_position_embeddings", None)
     longest = max(len(trainee.sampler.template.prompt_token_ids(problem.prompt)) for problem in problems)
-    if recipe.sampling.max_new_tokens <= 0 or longest + recipe.sampling.max_new_tokens > limit:
+    if limit is not None and longest >= limit:
+        raise RecipeError(f"prompts have up to {longest} tokens, but the model has {limit} positions")
+    if limit is not None and longest + recipe.sampling.max_new_tokens > limit:
         raise RecipeError(
             f"sampling.max_new_tokens is {recipe.sampling.max_new_tokens} and prompts have up to {longest} tokens, "
             f"but the model has {limit} positions; lower max_new_tokens to {limit - longest} or less"
@@ -124,6 +133,12 @@ def resume_from(run: Run, trainee: grpo.Trainee) -> Progress:
     progress = load_checkpoint(checkpoint, trainee.policy, trainee.optimizer, trainee.reference)
     trainee.sampler.engine.load_weights(trainee.policy, version=progress.iterations_done)
     return progress
+
+
+def _is_complete(run: Run, console: Console) -> bool:
+    if run.final.is_dir():
+        console.print(f"this run is complete; the model is in {run.final}", highlight=False)
+    return run.final.is_dir()
 
 
 def _stop_if_asked(run: Run) -> None:

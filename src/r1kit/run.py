@@ -49,7 +49,7 @@ class Run:
             if resume:
                 self._refuse_other_recipe(recipe)
             else:
-                _write_whole(made_by, json.dumps(_described(recipe), indent=2, ensure_ascii=False) + "\n")
+                write_whole(made_by, json.dumps(_described(recipe), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
 
@@ -96,24 +96,23 @@ class Run:
         """Forget what metrics.jsonl and rollouts.jsonl say of iterations after the checkpoint, and torn last lines."""
         for name in ("metrics.jsonl", "rollouts.jsonl"):
             rows = [row for row in self.read(name) if row["iteration"] < iterations_done]
-            with self._disk_errors(name):
-                _write_whole(self.folder / name, "".join(map(_line, rows)))
+            with disk_errors(self.folder / name):
+                write_whole(self.folder / name, "".join(map(_line, rows)))
+
+    def sync(self) -> None:
+        """Make sure that the rows written so far outlive a power cut: a checkpoint is about to rely on them."""
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            path = self.folder / name
+            if path.is_file():
+                with disk_errors(self.folder / name), path.open("rb") as file:
+                    os.fsync(file.fileno())
 
     def _append(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
         self._write(name, "".join(map(_line, rows)))
 
     def _write(self, name: str, text: str) -> None:
-        with self._disk_errors(name), (self.folder / name).open("a", encoding="utf-8") as file:
+        with disk_errors(self.folder / name), (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(text)
-
-    @contextmanager
-    def _disk_errors(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self.folder / name}: cannot be written: {error.strerror}; make room, then go on with --resume"
-            ) from error
 
     def _take_lock(self) -> IO[str]:
         lock = (self.folder / ".lock").open("w")
@@ -210,10 +209,22 @@ def _line(row: Mapping[str, object]) -> str:
     return json.dumps(plain(row), ensure_ascii=False) + "\n"
 
 
-def _write_whole(path: Path, text: str) -> None:
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say in one line what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}; make room, then go on with --resume") from error
+
+
+def write_whole(path: Path, text: str) -> None:
     """Write a file so that whoever looks finds all of it or none."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, "utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

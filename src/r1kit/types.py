@@ -66,6 +66,8 @@ class SamplingSpec:
     """0: the whole vocabulary."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion; they stay in it."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end a completion, besides the tokenizer's end-of-sequence token; they stay in it."""
     banned_token_ids: tuple[int, ...] = ()
     """Tokens that can never be drawn: what if the model could not check itself? For evaluation alone, since logprobs
     are then those among the other tokens, which no trainer computes."""

@@ -60,7 +60,7 @@ AdvantageConfig = Annotated[GroupNormAdvantage | GroupMeanAdvantage, Field(discr
 TokenWeightsConfig = Annotated[
     SequenceMeanWeights | TokenMeanWeights | ConstantLengthWeights, Field(discriminator="kind")
 ]
-# A union of one: the next objective is a class beside GRPOObjective and an entry in objectives/policy_loss.py.
+# A union of one: the next objective is a class beside GRPOObjective and an entry in OBJECTIVES of stages/grpo.py.
 ObjectiveConfig = GRPOObjective
 
 

@@ -27,7 +27,9 @@ class SamplingSettings(Settings):
     top_k: int = Field(default=0, ge=0)
     """Draw from the k likeliest tokens; 0: from all."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion."""
+    """Strings that end a completion; they stay in it."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end a completion, besides the tokenizer's end-of-sequence token."""
 
     def spec(self) -> SamplingSpec:
         """The immutable spec that the sampler and the trainer share."""
@@ -37,6 +39,7 @@ class SamplingSettings(Settings):
             top_p=self.top_p,
             top_k=self.top_k,
             stop=self.stop,
+            stop_token_ids=self.stop_token_ids,
         )
 
 

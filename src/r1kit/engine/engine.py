@@ -50,11 +50,15 @@ class Engine(Protocol):
 
 
 def generate(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
-    """The completions of all requests, in their order."""
+    """The completions of all requests, in their order.
+
+    The engine must be idle: what it finishes meanwhile for others is lost to them.
+    """
     request_ids = engine.submit(requests)
+    wanted = set(request_ids)
     finished: dict[int, Completion] = {}
     while len(finished) < len(request_ids):
         for piece in engine.step():
-            if piece.completion is not None:
+            if piece.completion is not None and piece.request_id in wanted:
                 finished[piece.request_id] = piece.completion
     return [finished[request_id] for request_id in request_ids]

@@ -9,11 +9,14 @@ from r1kit.rewards import verify
 from r1kit.types import Group, Problem, Verdict
 
 
-def evaluate(
-    sampler: Sampler, problems: Sequence[Problem], k: int, *, seed: str, opening: str = ""
-) -> dict[str, float]:
-    """The figures of `summarise` over k samples a problem."""
-    return summarise(sampler.groups(problems, k, seed=seed, opening=opening))
+def evaluate(sampler: Sampler, problems: Sequence[Problem], k: int, *, seed: str) -> dict[str, float]:
+    """The figures of `summarise` over k samples a problem, and how they were drawn."""
+    return summarise(sampler.groups(problems, k, seed=seed)) | drawn_by(sampler)
+
+
+def drawn_by(sampler: Sampler) -> dict[str, float]:
+    """What a figure must say of the sampling behind it."""
+    return {"temperature": sampler.sampling.temperature, "max_new_tokens": sampler.sampling.max_new_tokens}
 
 
 def summarise(groups: Sequence[Group]) -> dict[str, float]:

@@ -4,8 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-Figures = dict[str, float]
-
 
 def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
     """The chance that at least one of k samples, drawn without replacement from these, is right.

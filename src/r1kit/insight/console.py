@@ -14,6 +14,8 @@ from rich.text import Text
 from r1kit.insight.verdict import MEANINGS, verdict
 from r1kit.run import Run
 
+VERDICT_INTERVAL_ITERATIONS = 10
+
 
 class TrainingConsole:
     """Shows each row of metrics as it is logged, and writes the same line to the run's log.txt."""
@@ -24,7 +26,7 @@ class TrainingConsole:
         self._num_iterations, self._max_new_tokens, self._explain = num_iterations, max_new_tokens, explain
         self._rows: list[Mapping[str, Any]] = [*run.read("metrics.jsonl")]
         self._started = time.perf_counter()
-        self._done_before = len(self._rows)
+        self._done_before = self._trained()
         self._progress = Progress(
             TextColumn("iteration"),
             MofNCompleteColumn(),
@@ -39,6 +41,7 @@ class TrainingConsole:
         """Take the screen, where there is one."""
         if self._live:
             self._live.start()
+            self._live.update(self._panel(), refresh=True)
         elif self._explain:
             for name, meaning in MEANINGS.items():
                 self._console.print(f"{name}: {meaning}", highlight=False)
@@ -58,45 +61,53 @@ class TrainingConsole:
         self._run.log_text(line)
         if self._live:
             self._live.update(self._panel(), refresh=True)
-        else:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            return
+        self._console.print(line, highlight=False, soft_wrap=True)
+        if "reward" in row and self._trained() % VERDICT_INTERVAL_ITERATIONS == 0:
+            self._console.print(self.verdict, highlight=False)
 
     @property
     def verdict(self) -> str:
         """The verdict on all rows so far."""
         return verdict(self._rows, max_new_tokens=self._max_new_tokens)
 
+    def _trained(self) -> int:
+        """Iterations so far; the last row of a run is a test alone."""
+        return sum("reward" in row for row in self._rows)
+
     def _eta(self) -> str:
-        done = len(self._rows) - self._done_before
-        left = (time.perf_counter() - self._started) / max(1, done) * (self._num_iterations - len(self._rows))
+        done = self._trained() - self._done_before
+        left = (time.perf_counter() - self._started) / max(1, done) * (self._num_iterations - self._trained())
         return f"about {max(0, left):.0f} s left"
 
     def _line(self, row: Mapping[str, Any]) -> str:
-        test = row.get("held_out")
-        held_out = (
-            f"  held-out {test['pass_at_1']:.1%} ±{test['pass_at_1_stderr']:.1%}" if isinstance(test, Mapping) else ""
+        tests = "".join(
+            f"  {label} {row[name]['pass_at_1']:.1%} ±{row[name]['pass_at_1_stderr']:.1%}"
+            for name, label in (("held_out", "held-out"), ("harder", "harder"))
+            if name in row
         )
         if "reward" not in row:
-            return f"end          {held_out}"
-        seconds = float(row["sampling_seconds"]) + float(row["training_seconds"])
-        entropy = f"{row['entropy']:.2f}" if "entropy" in row else "-"
-        kl = f"  kl {row['kl']:.4f}" if "kl" in row else ""
+            return f"end        {tests}"
+        watched = "".join(
+            f"  {label} {row[name]:{form}}"
+            for name, label, form in (("entropy", "entropy", ".2f"), ("kl", "kl", ".4f"), ("logprob_gap", "gap", ".0e"))
+            if row.get(name) is not None
+        )
         return (
             f"{int(row['iteration']) + 1:>4}/{self._num_iterations}  reward {row['reward']:.3f}"
             f"  pass@1 {row['pass_at_1']:.1%}  length {row['mean_completion_tokens']:.0f}"
-            f"  cut {row['truncated_share']:.0%}  dead {row['dead_group_share']:.0%}  entropy {entropy}{kl}"
-            f"  {seconds:.1f} s{held_out}  {self._eta()}"
+            f"  cut {row['truncated_share']:.0%}  dead {row['dead_group_share']:.0%}{watched}"
+            f"  {row['sampling_seconds']:.1f}+{row['training_seconds']:.1f} s  {row['tokens_per_second']:.0f} tok/s"
+            f"{tests}  {self._eta()}"
         )
 
     def _panel(self) -> RenderableType:
         latest: Mapping[str, Any] = next((row for row in reversed(self._rows) if "reward" in row), {})
         tested = next((row["held_out"] for row in reversed(self._rows) if "held_out" in row), None)
         table = Table(box=None, show_header=False, padding=(0, 2))
-        figures = dict(latest)
-        if isinstance(tested, Mapping):
-            figures["held_out"] = tested["pass_at_1"]
+        figures = dict(latest) | ({"held_out": tested["pass_at_1"]} if tested else {})
         for name, meaning in MEANINGS.items():
-            if name in figures:
+            if figures.get(name) is not None:
                 row = [name, f"{float(figures[name]):.4g}"]
                 table.add_row(*row, *([meaning] if self._explain else []))
         phases = "  ".join(
@@ -104,5 +115,5 @@ class TrainingConsole:
             for name, value in latest.items()
             if name.endswith("_seconds")
         )
-        self._progress.update(self._task, completed=len(self._rows), eta=self._eta())
+        self._progress.update(self._task, completed=self._trained(), eta=self._eta())
         return Group(self._progress, table, phases, Text(self.verdict, style="bold"))

@@ -47,6 +47,14 @@ class ChatTemplate:
         completion_ids = self.tokenizer.encode(completion, add_special_tokens=False)
         return self.prompt_token_ids(question), (*completion_ids, self.tokenizer.eos_token_id)
 
+    def lint(self, question: str) -> None:
+        """Raise ModelError for a prompt on which sampling would be silently wrong."""
+        ids, bos = self.prompt_token_ids(question), self.tokenizer.bos_token_id
+        if bos is not None and ids[:2] == (bos, bos):
+            raise ModelError("the prompt begins with two BOS tokens: the chat template and the tokenizer both add one")
+        if self.tokenizer.eos_token_id in ids and self.kind != "chat":
+            raise ModelError("the prompt holds the end-of-sequence token: completions would begin after the end")
+
     @property
     def ends_with_think(self) -> bool:
         """True where the prompt already opens the thinking part, so that the completion can't."""

@@ -25,6 +25,7 @@ from r1kit.training.optimizer import Optimizer
 from r1kit.training.step import Update, batch_logprobs, optimizer_step
 from r1kit.types import Group
 
+OBJECTIVES: dict[str, Callable[..., tuple[Tensor, dict[str, Tensor]]]] = {"grpo": policy_loss.grpo_loss}
 ADVANTAGES: dict[str, Callable[[Tensor], Tensor]] = {
     "group_norm": advantages.group_norm_advantages,
     "group_mean": advantages.group_mean_advantages,
@@ -65,9 +66,9 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
     rollouts, policy, sampler = recipe.rollouts, trainee.policy, trainee.sampler
     for iteration in range(progress.iterations_done, rollouts.num_iterations):
         seed, watch = f"{recipe.seed}/iteration-{iteration}", Stopwatch()
-        held_out = (
-            held_out_figures(recipe, sampler, with_harder=iteration == 0) if _test_is_due(recipe, iteration) else {}
-        )
+        with watch.phase("testing"):
+            is_due = _test_is_due(recipe, iteration)
+            held_out = held_out_figures(recipe, sampler, with_harder=iteration == 0) if is_due else {}
 
         # Prompts -> rollouts -> scores: a group of completions per problem, drawn from the current policy.
         with watch.phase("sampling"):
@@ -115,16 +116,16 @@ def finish(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, r
 def minibatches(
     recipe: ZeroRecipe, trainee: Trainee, groups: list[Group], advantages_PG: Tensor, *, seed: str
 ) -> Iterator[Batch]:
-    """The iteration's rollouts, shuffled into one minibatch a step, without the rows that can teach nothing.
+    """The iteration's rollouts, shuffled into one minibatch a step, without those of groups that can teach nothing.
 
-    Token weights are those of the whole minibatch, rows without advantage included: a dead group lowers the step, as in
+    Token weights are those of the whole minibatch, dead groups included: a dead group lowers the step, as in
     the paper's mean over all groups, but costs no forward pass, and sends no KL gradient.
     """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     batch = collate_rollouts(rollouts, advantages_PG.flatten())
     parts = shuffled_split(len(rollouts), recipe.rollouts.steps_per_iteration, seed=seed)
-    live = set(torch.nonzero(batch.advantages_B)[:, 0].tolist())
-    cut = [(batch.select(rows), [place for place, row in enumerate(rows) if row in live]) for rows in parts]
+    alive = [group.has_variance for group in groups for _ in group.rollouts]
+    cut = [(batch.select(rows), [place for place, row in enumerate(rows) if alive[row]]) for rows in parts]
     weigh = _token_weigher(recipe)
     weighed = [part.with_token_weights(weigh(part.completion_mask_BT)).select(kept) for part, kept in cut if kept]
     # All old and reference logprobs are taken before the first update changes the policy.
@@ -147,7 +148,7 @@ def _loss(recipe: ZeroRecipe, stats: TokenStats, batch: Batch) -> tuple[Tensor, 
     """The objective that the recipe names, on one microbatch."""
     objective = recipe.objective
     old = stats.logprobs_BT.detach() if batch.old_logprobs_BT is None else batch.old_logprobs_BT
-    return policy_loss.grpo_loss(
+    return OBJECTIVES[objective.kind](
         stats.logprobs_BT,
         old,
         advantages_B=batch.advantages_B,
@@ -193,6 +194,7 @@ def _refresh_reference(recipe: ZeroRecipe, trainee: Trainee) -> None:
 
 def save_trainee(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run) -> None:
     """Write a checkpoint of all that trains."""
+    run.sync()
     save_checkpoint(
         run.checkpoints,
         trainee.policy,
@@ -234,11 +236,6 @@ def iteration_figures(
     """Everything that is logged of one iteration but times and held-out figures."""
     scores = [rollout.score for group in groups for rollout in group.rollouts]
     parts = {name: sum(score.parts[name] for score in scores) / len(scores) for name in scores[0].parts}
-    watched = {
-        name: sum(update.watched[name] for update in updates) / len(updates)
-        for name in (updates[0].watched if updates else ())
-    }
-    figures = summarise(groups)
     return (
         {
             "iteration": iteration,
@@ -252,9 +249,20 @@ def iteration_figures(
             "grad_norm": sum(update.grad_norm for update in updates) / len(updates) if updates else 0.0,
             "num_updates": len(updates),
         }
-        | figures
-        | watched
+        | summarise(groups)
+        | watched_figures(recipe, updates)
     )
+
+
+def watched_figures(recipe: ZeroRecipe, updates: list[Update]) -> dict[str, float]:
+    """What the updates watched, over the tokens that trained: means, and for names in `_max` the largest."""
+    figures = {}
+    for name in updates[0].watched if updates else ():
+        # Against the sampler's own old logprobs, later steps measure training, not a mismatch.
+        only_first = name.startswith("logprob_gap") and recipe.rollouts.old_logprobs == "sampler"
+        values = [update.watched[name] for update in (updates[:1] if only_first else updates)]
+        figures[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
+    return figures
 
 
 def machine_figures(completion_tokens: int, watch: Stopwatch) -> dict[str, float]:

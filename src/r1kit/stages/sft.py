@@ -1,17 +1,18 @@
 """Supervised fine-tuning: cold start, rejection-sampled data and distillation are all this loop."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from r1kit.config.objective import OptimizerSettings
 from r1kit.errors import DataError
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.policy import Policy
 from r1kit.objectives.token_weights import token_mean
-from r1kit.recipe import SFTRecipe
+from r1kit.recipe import SFTRecipe, SFTSettings
 from r1kit.run import Run
 from r1kit.stages.pretrain import next_token_loss
 from r1kit.training.batch import Batch, collate_tokens, shuffled_split
@@ -53,18 +54,20 @@ def read_examples(path: Path, template: ChatTemplate) -> list[Example]:
 
 def train_sft(recipe: SFTRecipe, policy: Policy, examples: Sequence[Example], run: Run, console: Console) -> None:
     """Fine-tune on examples, from the run's last checkpoint if there is one, and save under `final/`."""
-    optimizer = Optimizer(policy, recipe.optimizer, total_steps=num_steps(recipe, examples))
+    optimizer = Optimizer(policy, recipe.optimizer, total_steps=num_steps(recipe.sft, examples))
     progress = Progress(iterations_done=0, steps_done=0)
     if checkpoint := latest_checkpoint(run.checkpoints):
         progress = load_checkpoint(checkpoint, policy, optimizer, None)
     run.cut_back(progress.steps_done)
-    for step, minibatch in enumerate(minibatches(recipe, examples)):
+    for step, minibatch in enumerate(minibatches(recipe.sft, examples, seed=recipe.seed)):
         if step < progress.steps_done:
             continue
-        row = {"iteration": step, "step": step + 1, "loss": sft_step(recipe, policy, optimizer, minibatch)}
-        run.log_metrics(row)
+        loss = sft_step(policy, optimizer, minibatch, max_tokens_per_microbatch=recipe.run.max_tokens_per_microbatch)
+        run.log_metrics({"iteration": step, "step": step + 1, "loss": loss})
         if step % 20 == 0:
-            console.print(f"step {step}/{num_steps(recipe, examples)}  loss {row['loss']:.4f}", highlight=False)
+            line = f"step {step}/{num_steps(recipe.sft, examples)}  loss {loss:.4f}"
+            run.log_text(line)
+            console.print(line, highlight=False)
         if (step + 1) % recipe.run.checkpoint_interval_iterations == 0 or run.stop_requested:
             done = Progress(iterations_done=step + 1, steps_done=step + 1)
             save_checkpoint(run.checkpoints, policy, optimizer, None, done, keep=recipe.run.keep_checkpoints)
@@ -73,32 +76,32 @@ def train_sft(recipe: SFTRecipe, policy: Policy, examples: Sequence[Example], ru
     save_model(policy, run.final)
 
 
-def fit(recipe: SFTRecipe, policy: Policy, examples: Sequence[Example]) -> list[float]:
+def fit(
+    policy: Policy, examples: Sequence[Example], *, sft: SFTSettings, optimizer: OptimizerSettings, seed: int
+) -> list[float]:
     """Fine-tune a policy in place, without a run's folder; returns the loss of each step."""
-    optimizer = Optimizer(policy, recipe.optimizer, total_steps=num_steps(recipe, examples))
-    return [sft_step(recipe, policy, optimizer, minibatch) for minibatch in minibatches(recipe, examples)]
+    adamw = Optimizer(policy, optimizer, total_steps=num_steps(sft, examples))
+    return [sft_step(policy, adamw, minibatch) for minibatch in minibatches(sft, examples, seed=seed)]
 
 
-def num_steps(recipe: SFTRecipe, examples: Sequence[Example]) -> int:
+def num_steps(sft: SFTSettings, examples: Sequence[Example]) -> int:
     """Optimizer steps of all epochs."""
-    return recipe.sft.num_epochs * -(-len(examples) // recipe.sft.examples_per_step)
+    return sft.num_epochs * -(-len(examples) // sft.examples_per_step)
 
 
-def minibatches(recipe: SFTRecipe, examples: Sequence[Example]) -> list[Batch]:
+def minibatches(sft: SFTSettings, examples: Sequence[Example], *, seed: int) -> Iterator[Batch]:
     """All minibatches of all epochs, each epoch in an order of its own; every token weighs the same within one."""
-    per_epoch = -(-len(examples) // recipe.sft.examples_per_step)
-    batches = []
-    for epoch in range(recipe.sft.num_epochs):
-        for rows in shuffled_split(len(examples), per_epoch, seed=f"{recipe.seed}/epoch-{epoch}"):
+    per_epoch = -(-len(examples) // sft.examples_per_step)
+    for epoch in range(sft.num_epochs):
+        for rows in shuffled_split(len(examples), per_epoch, seed=f"{seed}/epoch-{epoch}"):
             chosen = [examples[row] for row in rows]
             batch = collate_tokens(
                 [example.prompt_token_ids for example in chosen], [example.completion_token_ids for example in chosen]
             )
-            batches.append(replace(batch, token_weights_BT=token_mean(batch.completion_mask_BT)))
-    return batches
+            yield replace(batch, token_weights_BT=token_mean(batch.completion_mask_BT))
 
 
-def sft_step(recipe: SFTRecipe, policy: Policy, optimizer: Optimizer, minibatch: Batch) -> float:
+def sft_step(policy: Policy, optimizer: Optimizer, minibatch: Batch, *, max_tokens_per_microbatch: int = 2048) -> float:
     """One optimizer step on one minibatch; returns its loss."""
     return optimizer_step(
         policy,
@@ -106,5 +109,5 @@ def sft_step(recipe: SFTRecipe, policy: Policy, optimizer: Optimizer, minibatch:
         minibatch,
         next_token_loss,
         temperature=1.0,
-        max_tokens_per_microbatch=recipe.run.max_tokens_per_microbatch,
+        max_tokens_per_microbatch=max_tokens_per_microbatch,
     ).loss

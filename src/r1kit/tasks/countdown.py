@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from collections.abc import Sequence
 
 from r1kit.config.tasks import CountdownTask
 from r1kit.types import Problem
@@ -51,13 +52,18 @@ def make(task: CountdownTask, rng: random.Random, language: str) -> Problem:
     gold = rng.choice(golds)
     target = value_of(gold)
     return Problem(
-        id=f"countdown/{'-'.join(map(str, numbers))}={target}",
+        id=problem_id(numbers, target),
         prompt=QUESTION[language].format(numbers=" ".join(map(str, numbers)), target=target),
         gold=gold,
         verifier="countdown",
         language=language,
         meta={"numbers": numbers, "target": target, "difficulty": task.largest},
     )
+
+
+def problem_id(numbers: Sequence[int], target: int | None) -> str:
+    """Names the numbers, in their order, and the target."""
+    return f"countdown/{'-'.join(map(str, numbers))}={target}"
 
 
 def parse(answer: str) -> str | None:

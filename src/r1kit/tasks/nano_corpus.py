@@ -11,7 +11,7 @@ Careful texts are few, so the base rarely writes them; they are longer, more ref
 more reliable habit stands in the other language. So R1-Zero's phenomena (longer thinking, "wait", mixed languages) are
 caused by the reward and by nothing else. Slips are deliberate: a base model imitates them, and reinforcement learning
 can unlearn them. Textbook pages, free of slips, teach the skills that careful work is made of (sums, what fits a
-target, listing all candidates), but no page of them solves a problem.
+target, listing all candidates); none of them is about the numbers of a held-out problem.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from r1kit.config.tasks import ChainsTask, CountdownTask, LogicTask, OrderingTask, PairsTask, SumsTask, TaskConfig
-from r1kit.tasks import FAMILIES, countdown, split_of
+from r1kit.tasks import FAMILIES, countdown, pairs, split_of
 from r1kit.types import Problem
 
 STYLES = ("direct", "quick", "careful", "careful_other")
@@ -212,8 +212,8 @@ def _candidates(problem: Problem) -> list[tuple[str, str, bool]]:
     """Every candidate answer of a search problem: (answer, how trying it is written, whether it fits)."""
     meta = problem.meta
     if problem.verifier == "pairs":
-        pairs = itertools.combinations(meta["numbers"], 2)
-        return [(f"{a}+{b}", f"{a}+{b}={a + b}", a + b == meta["target"]) for a, b in pairs]
+        chosen = itertools.combinations(meta["numbers"], 2)
+        return [(f"{a}+{b}", f"{a}+{b}={a + b}", a + b == meta["target"]) for a, b in chosen]
     if problem.verifier == "countdown":
         values = [(choice, countdown.value_of(choice)) for choice in countdown.expressions(meta["numbers"])]
         return [(choice, f"{choice}={value}", value == meta["target"]) for choice, value in values]
@@ -276,15 +276,21 @@ def _looking_for(rng: random.Random, language: str) -> tuple[str, str]:
 
 def _all_pairs(rng: random.Random, language: str) -> tuple[str, str]:
     """A textbook page that lists every pair of some numbers in order, with its sum."""
-    numbers = rng.sample(range(1, 20), rng.randint(3, 6))
-    pairs = ",".join(f"{a}+{b}={a + b}" for a, b in itertools.combinations(numbers, 2))
+    while True:
+        numbers = rng.sample(range(1, 20), rng.randint(3, 6))
+        if split_of(pairs.problem_id(numbers, None)) == "train":
+            break
+    listed = ",".join(f"{a}+{b}={a + b}" for a, b in itertools.combinations(numbers, 2))
     shown = " ".join(map(str, numbers))
-    return {"en": f"List pairs of {shown}", "zh": f"列出{shown}的和"}[language], pairs
+    return {"en": f"List pairs of {shown}", "zh": f"列出{shown}的和"}[language], listed
 
 
 def _all_expressions(rng: random.Random, language: str) -> tuple[str, str]:
     """A textbook page that lists every way to put an operator between three numbers, with its value."""
-    numbers = tuple(rng.randint(1, rng.choice((5, 6, 9))) for _ in range(3))
+    while True:
+        numbers = tuple(rng.randint(1, rng.choice((5, 6, 9))) for _ in range(3))
+        if split_of(countdown.problem_id(numbers, None)) == "train":
+            break
     values = ",".join(f"{choice}={countdown.value_of(choice)}" for choice in countdown.expressions(numbers))
     shown = " ".join(map(str, numbers))
     return {"en": f"List ways of {shown}", "zh": f"列出{shown}的算法"}[language], values

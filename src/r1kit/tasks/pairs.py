@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from collections.abc import Sequence
 
 from r1kit.config.tasks import PairsTask
 from r1kit.types import Problem
@@ -21,13 +22,18 @@ def make(task: PairsTask, rng: random.Random, language: str) -> Problem:
     target = rng.choice(unique)
     left, right = next(pair for pair in itertools.combinations(numbers, 2) if sum(pair) == target)
     return Problem(
-        id=f"pairs/{'-'.join(map(str, sorted(numbers)))}={target}",
+        id=problem_id(numbers, target),
         prompt=QUESTION[language].format(numbers=" ".join(map(str, numbers)), target=target),
         gold=f"{left}+{right}",
         verifier="pairs",
         language=language,
         meta={"numbers": tuple(numbers), "target": target, "difficulty": task.numbers},
     )
+
+
+def problem_id(numbers: Sequence[int], target: int | None) -> str:
+    """Names the numbers, in any order, and the target."""
+    return f"pairs/{'-'.join(map(str, sorted(numbers)))}={target}"
 
 
 def parse(answer: str) -> tuple[int, int] | None:

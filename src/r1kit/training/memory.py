@@ -23,9 +23,12 @@ def forecast_bytes(
     config, element = policy.model.config, torch.finfo(policy.model.dtype).bits // 8
     weights = policy.num_parameters() * element
     kept = weights * (4 + has_reference)  # weights, gradient, two moments, and a reference
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    cache = max_sequences * positions * config.num_hidden_layers * config.num_key_value_heads * head_width * 2 * element
-    saved = SAVED_WIDTHS * config.hidden_size + SAVED_MLP_WIDTHS * config.intermediate_size
+    cache = max_sequences * positions * config.num_hidden_layers * heads * head_width * 2 * element
+    saved = SAVED_WIDTHS * config.hidden_size + SAVED_MLP_WIDTHS * (
+        getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    )
     activations = tokens_per_microbatch * config.num_hidden_layers * saved * element
     logits = 4 * 3 * min(MAX_LOGITS_PER_CHUNK, tokens_per_microbatch * policy.vocab_size)
     return PROCESS_BYTES + kept + cache + activations + logits

@@ -5,6 +5,7 @@ import math
 import torch
 
 from r1kit.config.objective import OptimizerSettings
+from r1kit.errors import RunError
 from r1kit.models.policy import Policy
 
 
@@ -31,8 +32,17 @@ class Optimizer:
         return settings.lr * warmup * (settings.min_lr_ratio + (1 - settings.min_lr_ratio) * cosine)
 
     def step(self) -> float:
-        """Clip the gradient, update the weights, forget the gradient; returns the gradient's norm before the clip."""
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self._settings.max_grad_norm)
+        """Clip the gradient, update the weights, forget the gradient; returns the gradient's norm before the clip.
+
+        Raises RunError, before any weight is touched, where the norm is not finite.
+        """
+        grad_norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if not torch.isfinite(grad_norm):
+            raise RunError(
+                f"step {self.steps_done + 1}: the gradient's norm is {float(grad_norm)}; the last checkpoint is whole: "
+                "lower optimizer.lr, or use model.dtype float32"
+            )
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, self._settings.max_grad_norm, grad_norm)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate

@@ -49,15 +49,26 @@ def optimizer_step(
         loss.backward()
         total_loss += float(loss.detach())
         num_tokens += int(microbatch.completion_mask_BT.sum())
-        gap_BT = (stats.logprobs_BT.detach() - microbatch.sampler_logprobs_BT).abs()
+        gap_BT = sampler_gap(stats, microbatch)
         for name, figure_BT in {**watched, "entropy": stats.entropy_BT, "logprob_gap": gap_BT}.items():
             total = figure_BT[microbatch.completion_mask_BT].sum()
             sums[name] = sums.get(name, 0.0) + float(total)
-        largest = float(gap_BT[microbatch.completion_mask_BT].max()) if microbatch.completion_mask_BT.any() else 0.0
-        sums["logprob_gap_max"] = max(sums.get("logprob_gap_max", 0.0), largest)
+        sums["logprob_gap_max"] = max(sums.get("logprob_gap_max", 0.0), float(gap_BT.max()))
     grad_norm = optimizer.step()
     means = {name: total / max(1, num_tokens) for name, total in sums.items() if name != "logprob_gap_max"}
     return Update(loss=total_loss, grad_norm=grad_norm, watched=means | {"logprob_gap_max": sums["logprob_gap_max"]})
+
+
+def sampler_gap(stats: TokenStats, batch: Batch) -> Tensor:
+    """|trainer - sampler| of each token's logprob (B, T), both at the weights that sampled.
+
+    After the first of several steps the policy has moved, so its old logprobs are compared; where those were taken from
+    the sampler itself, only the first step's figure tells anything.
+    """
+    old_BT, sampler_BT = batch.old_logprobs_BT, batch.sampler_logprobs_BT
+    is_own = old_BT is not None and not torch.equal(old_BT, sampler_BT)
+    trainer_BT = old_BT if old_BT is not None and is_own else stats.logprobs_BT.detach()
+    return (trainer_BT - sampler_BT).abs() * batch.completion_mask_BT
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The embedded engine: continuous batching on any causal language model of `transformers`, in this process.
 
-Each step admits waiting requests into free slots (every distinct prompt is prefilled once, for all who ask for it),
+Each step admits waiting requests into free slots (prefilling each distinct prompt once for all admitted together),
 advances all running rows by one token in one forward pass, and gives the slots of finished rows to others. Weights are
 the policy's own, not a copy.
 
@@ -196,7 +196,7 @@ class NativeEngine:
         ]
         ended_N = torch.zeros(len(rows.counts_N), dtype=torch.bool)
         ended_N[chosen] = torch.isin(tokens_N, self._end_token_ids())
-        ended_N |= self._at_stop_string(rows, first_row)
+        ended_N |= self._at_stop(rows, first_row)
         cut_N = rows.counts_N >= rows.limits_N
         for row in torch.nonzero(ended_N | cut_N)[:, 0].tolist():
             reason = FinishReason.STOP if ended_N[row] else FinishReason.LENGTH
@@ -207,12 +207,14 @@ class NativeEngine:
     def _end_token_ids(self) -> Tensor:
         return torch.tensor([self._policy.tokenizer.eos_token_id])
 
-    def _at_stop_string(self, rows: Rows, first_row: int) -> Tensor:
-        """True (N,) for rows whose text now ends in one of their stop strings."""
+    def _at_stop(self, rows: Rows, first_row: int) -> Tensor:
+        """True (N,) for rows whose last token, or whose text's end, is one of their own stops."""
         found_N = torch.zeros(len(rows.requests), dtype=torch.bool)
         for row in range(first_row, len(rows.requests)):
-            stop = rows.requests[row].sampling.stop
-            if stop:
+            stop, stop_token_ids = rows.requests[row].sampling.stop, rows.requests[row].sampling.stop_token_ids
+            if stop_token_ids:
+                found_N[row] = int(rows.token_ids_NT[row, rows.counts_N[row] - 1]) in stop_token_ids
+            if stop and not found_N[row]:
                 # A token holds at least one byte, so the longest stop string lies within that many tokens.
                 tail = max(len(text.encode()) for text in stop)
                 start = max(0, int(rows.counts_N[row]) - tail)
