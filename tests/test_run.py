@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -112,12 +113,12 @@ def test_a_death_while_the_recipe_is_written_leaves_none_or_all_of_it(tmp_path, 
     class Died(BaseException):
         pass
 
-    def half(path, text, *args, **options):
-        path.write_bytes(text.encode()[: len(text) // 2])
+    def die(descriptor):
+        os.ftruncate(descriptor, 40)
         raise Died
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", half)
+        patched.setattr(os, "fsync", die)
         with pytest.raises(Died):
             Run(tmp_path / "run", RECIPE, resume=False)
     with Run(tmp_path / "run", RECIPE, resume=False) as run:  # started anew, as if nothing had been there
@@ -153,7 +154,7 @@ def test_a_full_disk_while_cutting_back_is_one_line_and_loses_nothing(run, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", fail)
+        patched.setattr(os, "fsync", fail)
         with pytest.raises(RunError, match="No space left on device"):
             run.cut_back(2)
     assert run.read("metrics.jsonl") == rows

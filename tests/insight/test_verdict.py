@@ -1,5 +1,7 @@
 """The verdict on a run: the worst that is wrong comes first, with the knob to turn."""
 
+import random
+
 import pytest
 
 from r1kit.insight.verdict import MEANINGS, WINDOW, verdict
@@ -8,7 +10,10 @@ HEALTHY = {"dead_group_share": 0.2, "truncated_share": 0.02, "entropy": 0.5, "lo
 
 
 def rows(rewards, **figures):
-    return [{"iteration": place, "reward": reward, **HEALTHY, **figures} for place, reward in enumerate(rewards)]
+    return [
+        {"iteration": place, "reward": reward, "pass_at_1": reward, "pass_at_1_stderr": 0.03, **HEALTHY, **figures}
+        for place, reward in enumerate(rewards)
+    ]
 
 
 def said_of(found):
@@ -27,7 +32,7 @@ def test_nothing_is_said_of_nothing():
         ([0.0] * 8, {"dead_group_share": 0.95}, ["no signal", "95%", "easier problems"]),
         ([1.0] * 8, {"dead_group_share": 0.95}, ["no signal", "95%", "harder problems"]),
         ([0.3] * 8, {"truncated_share": 0.4}, ["truncation", "40%", "96 tokens", "sampling.max_new_tokens"]),
-        ([0.2] * 8, {"entropy": 0.001}, ["entropy collapse", "0.001"]),
+        ([0.2] * 8, {"entropy": 0.001}, ["entropy collapse", "0.20", "optimizer.lr"]),
         ([0.1, 0.1, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5], {}, ["learning", "0.10 -> 0.50"]),
         ([0.5, 0.5, 0.5, 0.5, 0.2, 0.2, 0.2, 0.2], {}, ["getting worse", "0.50 -> 0.20", "optimizer.lr"]),
         ([0.98] * 8, {}, ["solved", "0.98"]),
@@ -64,8 +69,15 @@ def test_a_policy_that_is_sure_and_right_has_not_collapsed():
 
 
 def test_iterations_without_an_update_have_no_entropy_and_no_gap():
-    bare = [{"reward": 0.0, "dead_group_share": 1.0, "truncated_share": 0.0} for _ in range(8)]
+    bare = [{"reward": 0.0, "pass_at_1": 0.0, "dead_group_share": 1.0, "truncated_share": 0.0} for _ in range(8)]
     assert said_of(bare).startswith("no signal")
+
+
+def test_a_coin_toss_is_called_learning_about_as_often_as_two_standard_errors_allow():
+    rng = random.Random(0)
+    tossed = ([sum(rng.random() < 0.5 for _ in range(256)) / 256 for _ in range(WINDOW)] for _ in range(400))
+    said = [said_of(rows(rewards, pass_at_1_stderr=0.03125)) for rewards in tossed]
+    assert sum(word.startswith("learning") for word in said) < 0.05 * len(said)
 
 
 def test_every_figure_has_a_meaning():

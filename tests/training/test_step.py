@@ -136,7 +136,7 @@ def test_watched_figures_are_means_over_the_tokens_that_train(make_policy):
     with torch.no_grad():
         stats = policy.token_stats(batch.token_ids_BT, mask_BT, temperature=1.0)
     loss, watched = clipped_loss(stats, batch)
-    gap_BT = (stats.logprobs_BT - batch.sampler_logprobs_BT).abs()
+    gap_BT = (batch.old_logprobs_BT - batch.sampler_logprobs_BT).abs() * mask_BT
     assert update.loss == pytest.approx(float(loss), rel=1e-5)
     assert update.watched["entropy"] == pytest.approx(float(stats.entropy_BT[mask_BT].mean()), rel=1e-4)
     assert update.watched["kl"] == pytest.approx(float(watched["kl"][mask_BT].mean()), rel=1e-3)
@@ -256,7 +256,7 @@ def test_batch_logprobs_are_the_policys_in_the_order_of_the_rows(make_policy, ma
 
     stats = policy.token_stats(batch.token_ids_BT, batch.completion_mask_BT, temperature=0.7)
     assert not logprobs_BT.requires_grad
-    assert_close(logprobs_BT, stats.logprobs_BT.detach(), rtol=0, atol=2e-5)
+    assert_close(logprobs_BT, stats.logprobs_BT.detach(), rtol=1e-5, atol=2e-5)
 
 
 def test_the_temperature_of_the_step_is_that_of_its_logprobs(make_policy):

@@ -124,7 +124,7 @@ def minibatches(
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     batch = collate_rollouts(rollouts, advantages_PG.flatten())
     parts = shuffled_split(len(rollouts), recipe.rollouts.steps_per_iteration, seed=seed)
-    alive = [group.has_variance for group in groups for _ in group.rollouts]
+    alive = (advantages_PG != 0).any(-1).repeat_interleave(advantages_PG.shape[1]).tolist()
     cut = [(batch.select(rows), [place for place, row in enumerate(rows) if alive[row]]) for rows in parts]
     weigh = _token_weigher(recipe)
     weighed = [part.with_token_weights(weigh(part.completion_mask_BT)).select(kept) for part, kept in cut if kept]
