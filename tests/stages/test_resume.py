@@ -277,8 +277,9 @@ def test_a_resumed_run_says_what_one_left_alone_says(tiny, tmp_path, monkeypatch
 
     def said(folder, *, resume=False):
         train(recipe, folder, resume=resume, explain=False, console=Console(width=500))
-        verdict, where = capsys.readouterr().out.splitlines()[-2:]
-        assert where == f"the model is in {folder / 'final'}"
+        verdict, model, report = capsys.readouterr().out.splitlines()[-3:]
+        assert model.split() == ["model:", str(folder / "final")]
+        assert report.split() == ["report:", str(folder / "report.html")] and (folder / "report.html").is_file()
         return verdict
 
     alone = said(tmp_path / "alone")
