@@ -1,5 +1,6 @@
 """The learning curve of a run as a picture that stands alone: plain SVG, readable in light and dark pages."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -37,11 +38,17 @@ def _series(rows: Sequence[dict], name: str, scale: float = 1.0) -> Series:
     return [(row["iteration"], scale * row[name]) for row in rows]
 
 
+def _round_up(value: float) -> float:
+    """The next number of the kind 1, 2, 4, 6, 8 times a power of ten: what a scale can end at."""
+    power = 10 ** math.floor(math.log10(value)) if value > 0 else 1
+    return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value)
+
+
 def _panel(title: str, lines: dict[str, Series], top: float | None = None) -> str:
     """One set of axes with its lines; `top` fixes the upper end of the scale."""
     points = [point for series in lines.values() for point in series]
     right = max((x for x, _ in points), default=1) or 1
-    top = top or 1.1 * max((y for _, y in points), default=1) or 1
+    top = top or _round_up(max((y for _, y in points), default=1))
     parts = [f'<text class="t" y="-10">{escape(title)}</text>']
     for share in (0, 0.5, 1):
         y = HEIGHT * (1 - share)
