@@ -45,6 +45,8 @@ class Problem:
     """A right answer (search problems may have others)."""
     verifier: str
     """The key of the verifier in `r1kit.rewards.VERIFIERS`."""
+    messages: tuple[Mapping[str, str], ...] = ()
+    """The whole conversation (`role`, `content`) where there is more than one question; `prompt` is then its last."""
     language: str = "en"
     """ISO 639-1 code of the question."""
     meta: Mapping[str, Any] = field(default_factory=dict)

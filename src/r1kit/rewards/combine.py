@@ -3,8 +3,8 @@
 import random
 
 from r1kit.config.rollouts import RewardSettings
-from r1kit.rewards.format import check_format
-from r1kit.rewards.verifiers import find_verifier, verify
+from r1kit.rewards.format import check_format, split_thinking
+from r1kit.rewards.verifiers import find_verifier, judge
 from r1kit.types import Completion, Problem, Score, Verdict
 
 
@@ -16,12 +16,13 @@ def score_completion(
     Format counts only where the answer inside it can be read: a policy can't earn it by wrapping nonsense.
     """
     check = check_format(completion.text, prompt_ends_with_think=prompt_ends_with_think)
-    verdict = verify(check.answer, problem)
-    is_readable = check.answer is not None and find_verifier(problem.verifier).parse(check.answer) is not None
+    _, visible = split_thinking(f"<think>{completion.text}" if prompt_ends_with_think else completion.text)
+    answer = find_verifier(problem.verifier).extract(visible, problem)
+    judgement = judge(answer, problem)
     parts = {
-        "accuracy": float(verdict is Verdict.RIGHT),
-        "format": float(check.strict and is_readable),
+        "accuracy": float(judgement.verdict is Verdict.RIGHT),
+        "format": float(check.strict and judgement.is_readable),
         "random": float(random.Random(seed).random() < 0.5),
     }
     total = sum(getattr(rewards, name) * value for name, value in parts.items())
-    return Score(total=total, parts=parts, verdict=verdict, answer=check.answer)
+    return Score(total=total, parts=parts, verdict=judgement.verdict, answer=answer)

@@ -22,8 +22,8 @@ class FormatCheck:
 def check_format(completion: str, *, prompt_ends_with_think: bool = False) -> FormatCheck:
     """The form of a completion; where the prompt already opens the thinking, the tag counts as written."""
     text = f"<think>{completion}" if prompt_ends_with_think else completion
-    thinking, after = _split_thinking(text)
-    answer = _only_block(after, "<answer>", "</answer>")
+    thinking, after = split_thinking(text)
+    answer = answer_block(after)
     each_once = all(text.count(tag) == 1 for tag in TAGS)
     outside = after.partition("<answer>")[0] + after.rpartition("</answer>")[2]
     strict = (
@@ -37,7 +37,7 @@ def check_format(completion: str, *, prompt_ends_with_think: bool = False) -> Fo
     return FormatCheck(strict=strict, think_only=think_only, thinking=thinking, answer=answer)
 
 
-def _split_thinking(text: str) -> tuple[str | None, str]:
+def split_thinking(text: str) -> tuple[str | None, str]:
     """The thinking, and what comes after the last `</think>`; an opened think block that never closes swallows all."""
     before, closing, after = text.rpartition("</think>")
     if closing:
@@ -46,9 +46,9 @@ def _split_thinking(text: str) -> tuple[str | None, str]:
     return (thinking, "") if opening else (None, head)
 
 
-def _only_block(text: str, opening: str, closing: str) -> str | None:
-    """What stands between the tags; None unless each stands there exactly once, in order."""
-    if text.count(opening) != 1 or text.count(closing) != 1:
+def answer_block(text: str) -> str | None:
+    """What stands between the answer tags; None unless each stands there exactly once, in order."""
+    if text.count("<answer>") != 1 or text.count("</answer>") != 1:
         return None
-    inner, found, _ = text.partition(opening)[2].partition(closing)
+    inner, found, _ = text.partition("<answer>")[2].partition("</answer>")
     return inner if found else None

@@ -1,24 +1,17 @@
 """Verifiers: is this answer right? Truth and nothing else; what it is worth is decided in `rewards.combine`."""
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from r1kit.errors import VerifierError
+from r1kit.rewards.verifiers.base import FamilyVerifier, Judgement, Verifier
 from r1kit.tasks import FAMILIES
 from r1kit.types import Problem, Verdict
 
+__all__ = ["VERIFIERS", "Judgement", "Verifier", "find_verifier", "judge", "verify"]
 
-@dataclass(frozen=True, slots=True)
-class Verifier:
-    """How one kind of answer is read and judged."""
-
-    parse: Callable[[str], object]
-    """What an answer says; None where it can't be read."""
-    is_right: Callable[[str, Problem], bool]
-
-
-VERIFIERS = {name: Verifier(family.parse, family.is_right) for name, family in FAMILIES.items()}
+VERIFIERS: dict[str, Verifier] = {
+    name: FamilyVerifier(family.parse, family.is_right) for name, family in FAMILIES.items()
+}
 
 
 def find_verifier(name: str) -> Verifier:
@@ -30,7 +23,13 @@ def find_verifier(name: str) -> Verifier:
     return VERIFIERS[name]
 
 
+def judge(answer: str | None, problem: Problem) -> Judgement:
+    """What the problem's verifier says of an answer; none at all is wrong."""
+    if answer is None:
+        return Judgement(verdict=Verdict.WRONG, reason="no answer", is_readable=False)
+    return find_verifier(problem.verifier).judge(answer, problem)
+
+
 def verify(answer: str | None, problem: Problem) -> Verdict:
-    """RIGHT or WRONG; an answer that is missing or can't be read is WRONG."""
-    verifier = find_verifier(problem.verifier)
-    return Verdict.RIGHT if answer is not None and verifier.is_right(answer, problem) else Verdict.WRONG
+    """The verdict of `judge` alone."""
+    return judge(answer, problem).verdict
