@@ -3,7 +3,7 @@
 import difflib
 
 from r1kit.errors import VerifierError
-from r1kit.rewards.verifiers.base import FamilyVerifier, Judgement, Verifier
+from r1kit.rewards.verifiers.protocol import FamilyVerifier, Judgement, Verifier
 from r1kit.tasks import FAMILIES
 from r1kit.types import Problem, Verdict
 
