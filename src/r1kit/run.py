@@ -3,6 +3,7 @@
 recipe.json      the resolved recipe, with versions, git commit, seed and machine
 metrics.jsonl    one object an iteration
 rollouts.jsonl   prompts, completions and score parts, sampled
+held_out.jsonl   the same of the held-out tests: some of their problems, the same ones each time
 checkpoints/     see training.checkpoint
 final/           the trained model
 log.txt          what the console said
@@ -25,6 +26,7 @@ from typing import IO
 from r1kit.errors import Interrupted, RunError
 from r1kit.recipe import Recipe, dump_recipe
 
+ROW_FILES = ("metrics.jsonl", "rollouts.jsonl", "held_out.jsonl")
 VERSIONED = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
@@ -83,6 +85,10 @@ class Run:
         """Append objects to rollouts.jsonl."""
         self._append("rollouts.jsonl", rows)
 
+    def log_held_out(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Append objects to held_out.jsonl."""
+        self._append("held_out.jsonl", rows)
+
     def log_text(self, line: str) -> None:
         """Append one line to log.txt."""
         self._write("log.txt", line + "\n")
@@ -93,15 +99,15 @@ class Run:
         return read_rows(path) if path.is_file() else []
 
     def cut_back(self, iterations_done: int) -> None:
-        """Forget what metrics.jsonl and rollouts.jsonl say of iterations after the checkpoint, and torn last lines."""
-        for name in ("metrics.jsonl", "rollouts.jsonl"):
+        """Forget what the files of rows say of iterations after the checkpoint, and torn last lines."""
+        for name in ROW_FILES:
             rows = [row for row in self.read(name) if row["iteration"] < iterations_done]
             with disk_errors(self.folder / name):
                 write_whole(self.folder / name, "".join(map(_line, rows)))
 
     def sync(self) -> None:
         """Make sure that the rows written so far outlive a power cut: a checkpoint is about to rely on them."""
-        for name in ("metrics.jsonl", "rollouts.jsonl"):
+        for name in ROW_FILES:
             path = self.folder / name
             if path.is_file():
                 with disk_errors(self.folder / name), path.open("rb") as file:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from r1kit.config.objective import ConstantLengthWeights, TokenMeanWeights
 from r1kit.engine.rollouts import Sampler
-from r1kit.evaluation.evaluate import evaluate, summarise
+from r1kit.evaluation.breakdown import breakdown, by_task, kept_rows, rollout_row
+from r1kit.evaluation.evaluate import drawn_by, summarise
 from r1kit.models.policy import Policy, TokenStats
 from r1kit.objectives import advantages, policy_loss, token_weights
 from r1kit.recipe import ZeroRecipe
@@ -68,7 +69,7 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
         seed, watch = f"{recipe.seed}/iteration-{iteration}", Stopwatch()
         with watch.phase("testing"):
             is_due = _test_is_due(recipe, iteration)
-            held_out = held_out_figures(recipe, sampler, with_harder=iteration == 0) if is_due else {}
+            held_out = held_out_figures(recipe, sampler, run, iteration, with_harder=iteration == 0) if is_due else {}
 
         # Prompts -> rollouts -> scores: a group of completions per problem, drawn from the current policy.
         with watch.phase("sampling"):
@@ -107,7 +108,7 @@ def finish(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, r
     """Save the trained model and test it once more; the last row of metrics.jsonl is that test's."""
     save_trainee(recipe, trainee, progress, run)
     counts = {"iteration": progress.iterations_done, "step": progress.steps_done}
-    row = counts | held_out_figures(recipe, trainee.sampler, with_harder=True)
+    row = counts | held_out_figures(recipe, trainee.sampler, run, progress.iterations_done, with_harder=True)
     run.log_metrics(row)
     report(row)
     save_model(trainee.policy, run.final)
@@ -205,19 +206,22 @@ def save_trainee(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: 
     )
 
 
-def held_out_figures(recipe: ZeroRecipe, sampler: Sampler, *, with_harder: bool) -> dict[str, Any]:
-    """The figures of the held-out test, under `held_out` and `harder`: the same problems and seeds each time."""
+def held_out_figures(
+    recipe: ZeroRecipe, sampler: Sampler, run: Run, iteration: int, *, with_harder: bool
+) -> dict[str, Any]:
+    """The figures of the held-out test, under `held_out` and `harder`: the same problems and seeds each time.
+
+    The run keeps some of the completions, so that the same problems can be read side by side later.
+    """
     test, seed = recipe.evaluation, f"{recipe.seed}/held-out"
     tests = {"held_out": recipe.tasks} | ({"harder": test.harder} if with_harder and test.harder else {})
-    return {
-        name: evaluate(
-            sampler,
-            sample_problems(tasks, test.num_problems, seed=seed, split="held_out"),
-            test.samples_per_problem,
-            seed=seed,
-        )
-        for name, tasks in tests.items()
-    }
+    figures = {}
+    for name, tasks in tests.items():
+        problems = sample_problems(tasks, test.num_problems, seed=seed, split="held_out")
+        groups = sampler.groups(problems, test.samples_per_problem, seed=seed)
+        run.log_held_out(kept_rows(iteration, name, groups))
+        figures[name] = summarise(groups) | drawn_by(sampler) | {"by_task": by_task(groups)}
+    return figures
 
 
 def _test_is_due(recipe: ZeroRecipe, iteration: int) -> bool:
@@ -250,6 +254,7 @@ def iteration_figures(
             "num_updates": len(updates),
         }
         | summarise(groups)
+        | breakdown(groups)
         | watched_figures(recipe, updates)
     )
 
@@ -293,16 +298,4 @@ def rollout_rows(iteration: int, groups: list[Group], advantages_PG: Tensor) -> 
     """What rollouts.jsonl keeps of an iteration: every completion of every problem."""
     for group, advantages_G in zip(groups, advantages_PG.tolist(), strict=True):
         for rollout, advantage in zip(group.rollouts, advantages_G, strict=True):
-            yield {
-                "iteration": iteration,
-                "problem_id": group.problem.id,
-                "prompt": group.problem.prompt,
-                "gold": group.problem.gold,
-                "language": group.problem.language,
-                "completion": rollout.completion.text,
-                "finish_reason": rollout.completion.finish_reason.value,
-                "num_tokens": len(rollout.completion.token_ids),
-                "reward": rollout.score.total,
-                "parts": dict(rollout.score.parts),
-                "advantage": advantage,
-            }
+            yield rollout_row(iteration, rollout) | {"advantage": advantage}
