@@ -15,14 +15,16 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from r1kit.config.model import ArchitectureSettings, ModelSettings
 from r1kit.config.objective import (
     AdvantageConfig,
+    CorrectionConfig,
     GroupNormAdvantage,
     GRPOObjective,
+    NoCorrection,
     ObjectiveConfig,
     OptimizerSettings,
     SequenceMeanWeights,
     TokenWeightsConfig,
 )
-from r1kit.config.rollouts import RewardSettings, RolloutSettings, SamplingSettings, TemplateSettings
+from r1kit.config.rollouts import RewardSettings, RolloutSettings, StagedSamplingSettings, TemplateSettings
 from r1kit.config.run import EvaluationSettings, RunSettings
 from r1kit.config.settings import Settings
 from r1kit.config.tasks import TaskConfig
@@ -38,11 +40,12 @@ class ZeroRecipe(Settings):
     model: ModelSettings = ModelSettings()
     template: TemplateSettings = TemplateSettings()
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: StagedSamplingSettings = StagedSamplingSettings()
     rewards: RewardSettings = RewardSettings()
     rollouts: RolloutSettings = RolloutSettings()
     advantage: AdvantageConfig = GroupNormAdvantage()
     objective: ObjectiveConfig = GRPOObjective()
+    correction: CorrectionConfig = NoCorrection()
     token_weights: TokenWeightsConfig = SequenceMeanWeights()
     optimizer: OptimizerSettings = OptimizerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -60,6 +63,27 @@ class ZeroRecipe(Settings):
         if self.sampling.temperature == 0:
             raise ValueError(
                 "sampling.temperature is 0: all completions of a group would be the same; training needs about 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_setting_is_idle(self) -> "ZeroRecipe":
+        rollouts = self.rollouts
+        if self.objective.kind == "reinforce" and rollouts.steps_per_iteration > 1:
+            raise ValueError(
+                f"objective.kind is 'reinforce', which has no ratio, but rollouts.steps_per_iteration is "
+                f"{rollouts.steps_per_iteration}: every step after the first would be off-policy; use 'cispo' or 'grpo'"
+            )
+        if rollouts.variance_of == "verdict" and not rollouts.is_dynamic:
+            raise ValueError(
+                "rollouts.variance_of is 'verdict', but nothing is dropped: dynamic sampling is off; "
+                "set rollouts.max_rounds above 1"
+            )
+        shortest = min([self.sampling.max_new_tokens, *(stage.max_new_tokens for stage in self.sampling.stages)])
+        if self.rewards.overlong_cache_tokens >= shortest:
+            raise ValueError(
+                f"rewards.overlong_cache_tokens is {self.rewards.overlong_cache_tokens}, but completions have at most "
+                f"{shortest} tokens; it must be less"
             )
         return self
 

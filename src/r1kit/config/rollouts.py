@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from r1kit.config.settings import Settings
 from r1kit.types import SamplingSpec
@@ -31,6 +31,11 @@ class SamplingSettings(Settings):
     stop_token_ids: tuple[int, ...] = ()
     """Tokens that end a completion, besides the tokenizer's end-of-sequence token."""
 
+    @property
+    def longest_completion(self) -> int:
+        """The largest `max_new_tokens` that a run will ever ask for."""
+        return self.max_new_tokens
+
     def spec(self) -> SamplingSpec:
         """The immutable spec that the sampler and the trainer share."""
         return SamplingSpec(
@@ -43,6 +48,38 @@ class SamplingSettings(Settings):
         )
 
 
+class LengthStage(Settings):
+    """A new limit from some step on."""
+
+    from_step: int = Field(ge=1)
+    """It holds from the iteration that begins after so many optimizer steps."""
+    max_new_tokens: int = Field(ge=1)
+
+
+class StagedSamplingSettings(SamplingSettings):
+    """How training draws completions: the limit on their length may change on the way."""
+
+    stages: tuple[LengthStage, ...] = ()
+    """Later limits, in the order of their steps (R1-Zero: 65,536 from step 8,200 on)."""
+
+    @model_validator(mode="after")
+    def _stages_are_ordered(self) -> "StagedSamplingSettings":
+        steps = [stage.from_step for stage in self.stages]
+        if steps != sorted(set(steps)):
+            raise ValueError(f"stages begin at steps {steps}; each must begin after the one before")
+        return self
+
+    @property
+    def longest_completion(self) -> int:
+        """The largest limit of all stages."""
+        return max(self.max_new_tokens, *(stage.max_new_tokens for stage in self.stages), 1)
+
+    def max_new_tokens_at(self, step: int) -> int:
+        """The limit in force after so many optimizer steps."""
+        begun = [stage.max_new_tokens for stage in self.stages if stage.from_step <= step]
+        return begun[-1] if begun else self.max_new_tokens
+
+
 class RewardSettings(Settings):
     """Weights of the reward parts. Weight 0: the part is measured and logged, and moves nothing."""
 
@@ -53,6 +90,22 @@ class RewardSettings(Settings):
     Without that gate a weak base learns the format through short direct guesses, and nothing else."""
     random: float = 0.0
     """A coin toss that ignores the completion: the control that must not learn."""
+    overlong: float = Field(default=0.0, ge=0)
+    """DAPO's soft overlong punishment (arXiv:2503.14476, section 3.4): 0, falling to -1 at `sampling.max_new_tokens`.
+    DAPO's 1 stands beside an accuracy of 1 and -1, which is `accuracy = 2` here, up to a constant."""
+    overlong_cache_tokens: int = Field(default=0, ge=0)
+    """Tokens before the limit at which it starts to fall; 0: a fifth of the limit, as DAPO's 4,096 of 20,480."""
+    zero_truncated: bool = False
+    """A completion that was cut at the limit earns 0 in total, whatever it holds (Dr. GRPO)."""
+
+    @model_validator(mode="after")
+    def _one_price_for_length(self) -> "RewardSettings":
+        if self.zero_truncated and self.overlong:
+            raise ValueError(
+                "zero_truncated pays 0 where overlong takes off up to "
+                f"{self.overlong}: being cut would earn more than being nearly cut; choose one"
+            )
+        return self
 
 
 class RolloutSettings(Settings):
@@ -67,3 +120,19 @@ class RolloutSettings(Settings):
     """Optimizer steps that one iteration's rollouts are split over (R1-Zero: 16)."""
     old_logprobs: Literal["policy", "sampler"] = "policy"
     """With several steps an iteration: computed once by the policy, or the sampler's own taken."""
+    max_rounds: int = Field(default=1, ge=1)
+    """Dynamic sampling (DAPO, arXiv:2503.14476, section 3.2): more problems are drawn, up to so many times, until
+    problems_per_iteration groups have variance; the others are dropped. 1, with oversampling 1: off, every group
+    drawn counts, and those without variance lower the step."""
+    oversampling: float = Field(default=1.0, ge=1)
+    """Problems drawn in the first round over problems_per_iteration (verl's DAPO: 3)."""
+    variance_of: Literal["reward", "verdict"] = "reward"
+    """What has to differ inside a group for dynamic sampling to keep it; DAPO: the verdict."""
+    mask_truncated: bool = False
+    """Overlong filtering (DAPO): completions that were cut do not train, and leave every denominator; their rewards
+    still count in the mean of their group."""
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True where groups without variance are dropped and replaced."""
+        return self.max_rounds > 1 or self.oversampling > 1

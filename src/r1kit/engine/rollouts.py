@@ -49,6 +49,7 @@ class Sampler:
                     rewards=self.rewards,
                     prompt_ends_with_think=ends_with_think,
                     seed=f"{seed}/{problem.id}/{number}",
+                    max_new_tokens=self.sampling.max_new_tokens,
                 )
                 rollouts.append(
                     Rollout(problem=problem, prompt_token_ids=prompt + opening_ids, completion=completion, score=score)
