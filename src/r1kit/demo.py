@@ -219,7 +219,7 @@ def measure_filtered_sft(bench: Bench, base: Policy) -> Figures:
         for rollout in group.rollouts
         if rollout.score.parts["accuracy"] == 1 and not rollout.completion.is_truncated
     ]
-    student = load_policy(recipe.model)
+    student = load_policy(recipe.model, trains=True)
     sft.fit(
         student,
         right,

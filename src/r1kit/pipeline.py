@@ -37,7 +37,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
                 train_base(recipe, run, console)
                 _stop_if_asked(run)
     elif isinstance(recipe, SFTRecipe):
-        policy = load_policy(recipe.model)
+        policy = load_policy(recipe.model, trains=True)
         examples = read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
         with Run(folder, recipe, resume=resume) as run:
             if not _is_complete(run, console):
@@ -73,7 +73,7 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
 
 def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
     """Policy, reference, optimizer and sampler of a recipe, before the first step."""
-    policy = load_policy(recipe.model)
+    policy = load_policy(recipe.model, trains=True)
     total_steps = recipe.rollouts.num_iterations * recipe.rollouts.steps_per_iteration
     return grpo.Trainee(
         policy=policy,

@@ -11,9 +11,17 @@ class ModelSettings(Settings):
     """A checkpoint to start from."""
 
     path: str = "nano"
-    """A folder that `transformers` loads, or `nano`: the base model that ships with the package."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the weights during training and sampling."""
+    """A folder that `transformers` loads, a run's folder, a GGUF file, a Hugging Face hub id, or `nano`: the base model
+    that ships with the package."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id; unset: its main branch."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the matrix products, in training and sampling; weights that train are kept in float32 whatever it
+    is. `auto`: bfloat16 for networks above 20 million parameters where the processor or GPU multiplies it natively,
+    else float32."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the network lives; `auto`: the first CUDA GPU, else Apple's, for networks above 20 million parameters, else
+    the processor."""
 
 
 class ArchitectureSettings(Settings):

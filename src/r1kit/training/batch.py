@@ -53,6 +53,11 @@ class Batch:
         """The same rows with other weights."""
         return replace(self, token_weights_BT=token_weights_BT)
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same rows on another device."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items() if tensor is not None})
+
     def microbatches(self, max_tokens: int) -> Iterator["Batch"]:
         """Rows of like length together, at most `max_tokens` tokens with padding (a longer row stands alone)."""
         yield from (self.select(rows) for rows in rows_by_length(self.lengths_B.tolist(), max_tokens))

@@ -20,9 +20,10 @@ def forecast_bytes(
 
     Counted, not measured: activations by a rule of thumb, everything else by shape.
     """
-    config, element = policy.model.config, torch.finfo(policy.model.dtype).bits // 8
-    weights = policy.num_parameters() * element
-    kept = weights * (4 + has_reference)  # weights, gradient, two moments, and a reference
+    config, element = policy.model.config, torch.finfo(policy.compute_dtype).bits // 8
+    kept = policy.num_parameters() * (4 * 4 + element * has_reference)  # weights, gradient, two moments, a reference
+    if policy.compute_dtype != policy.model.dtype:
+        kept += policy.num_parameters() * element * 2  # the engine's copy, and the one of a forward pass
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     cache = max_sequences * positions * config.num_hidden_layers * heads * head_width * 2 * element

@@ -1,7 +1,6 @@
 """One optimizer step: the only `.backward()` in the repository. What differs between stages is the loss function."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +33,6 @@ def optimizer_step(
     *,
     temperature: float,
     max_tokens_per_microbatch: int,
-    autocast: AbstractContextManager | None = None,
 ) -> Update:
     """Add up `loss_fn` over the microbatches of one minibatch, then step once.
 
@@ -43,8 +41,8 @@ def optimizer_step(
     """
     total_loss, sums, num_tokens = 0.0, dict[str, float](), 0
     for microbatch in minibatch.microbatches(max_tokens_per_microbatch):
-        with autocast or nullcontext():
-            stats = policy.token_stats(microbatch.token_ids_BT, microbatch.completion_mask_BT, temperature=temperature)
+        microbatch = microbatch.to(policy.device)
+        stats = policy.token_stats(microbatch.token_ids_BT, microbatch.completion_mask_BT, temperature=temperature)
         loss, watched = loss_fn(stats, microbatch)
         loss.backward()
         total_loss += float(loss.detach())
@@ -78,5 +76,5 @@ def batch_logprobs(policy: Policy, batch: Batch, *, temperature: float, max_toke
     for rows in rows_by_length(batch.lengths_B.tolist(), max_tokens_per_microbatch):
         part = batch.select(rows)
         stats = policy.token_stats(part.token_ids_BT, part.completion_mask_BT, temperature=temperature)
-        logprobs_BT[rows, : stats.logprobs_BT.shape[1]] = stats.logprobs_BT
+        logprobs_BT[rows, : stats.logprobs_BT.shape[1]] = stats.logprobs_BT.cpu()
     return logprobs_BT

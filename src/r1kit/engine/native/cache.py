@@ -99,5 +99,5 @@ class SlotCache(Cache):
         """Where each running row's next key and value go."""
         length = int(positions_N.max()) + 1
         for layer in self.layers:
-            layer.positions_N = positions_N
+            layer.positions_N = positions_N.to(layer.keys.device)
             layer.length = length

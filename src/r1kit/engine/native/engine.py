@@ -85,14 +85,26 @@ class NativeEngine:
         self._next_id = 0
         self._waiting: deque[tuple[int, Request]] = deque()
         self._rows: Rows | None = None
+        self._source: Policy | None = None
         self.load_weights(policy, 0)
 
     def load_weights(self, policy: Policy, version: int) -> None:
-        """Sample from this policy from now on; the weights are shared, so it costs nothing. Nothing may be running."""
+        """Sample from this policy from now on. Nothing may be running.
+
+        The weights are shared, so it costs nothing, unless they are kept in another precision than they multiply in:
+        then the engine holds a copy in that precision, since converting them at each token would cost more than the
+        token.
+        """
         if self._rows is not None or self._waiting:
             raise RuntimeError("weights changed under running completions; finish or cancel them first")
         _refuse_unusual_attention(policy)
-        self._policy = policy
+        if policy.compute_dtype == policy.model.dtype:
+            self._policy = policy
+        elif self._source is policy:
+            self._policy.load_weights(policy)
+        else:
+            self._policy = policy.converted(policy.compute_dtype)
+        self._source = policy
         self._version = version
         self._cache = SlotCache(policy.model.config.num_hidden_layers)
 
@@ -155,10 +167,10 @@ class NativeEngine:
         token_ids = torch.tensor([[*prompt, *[padding] * (longest - len(prompt))] for prompt in prompts])
         cache = DynamicCache()
         hidden = self._policy.backbone(
-            input_ids=token_ids.to(self._policy.model.device), past_key_values=cache, use_cache=True
+            input_ids=token_ids.to(self._policy.device), past_key_values=cache, use_cache=True
         ).last_hidden_state
         last = torch.tensor([len(prompt) - 1 for prompt in prompts])
-        return self._policy.head(hidden[torch.arange(len(prompts)), last]), cache
+        return self._logits(hidden[torch.arange(len(prompts)), last]), cache
 
     def _decode(self, rows: Rows) -> Tensor:
         """The logits (N, V) after each running row's last token, whose key and value go into the cache."""
@@ -170,15 +182,19 @@ class NativeEngine:
         dtype = self._policy.model.dtype
         mask_NS = torch.zeros(seen_NS.shape, dtype=dtype).masked_fill(~seen_NS, torch.finfo(dtype).min)
         hidden = self._policy.backbone(
-            input_ids=last_N1,
-            position_ids=positions_N[:, None],
+            input_ids=last_N1.to(self._policy.device),
+            position_ids=positions_N[:, None].to(self._policy.device),
             # The two empty axes are heads and queries; a mask of four axes is taken as it is by every architecture.
-            attention_mask=mask_NS[:, None, None, :],
+            attention_mask=mask_NS[:, None, None, :].to(self._policy.device),
             past_key_values=self._cache,
             use_cache=True,
         ).last_hidden_state
         rows.lengths_N = positions_N + 1
-        return self._policy.head(hidden[:, 0])
+        return self._logits(hidden[:, 0])
+
+    def _logits(self, hidden_ND: Tensor) -> Tensor:
+        """Drawing, and all that is written down of a row, happens on the processor."""
+        return self._policy.head(hidden_ND).cpu()
 
     def _record(self, rows: Rows, logits_NV: Tensor, first_row: int = 0) -> list[Piece]:
         """Draw a token for the rows from `first_row` on, write it down, and let go of rows that have ended."""
