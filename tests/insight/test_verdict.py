@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from r1kit.insight.verdict import MEANINGS, WINDOW, verdict
+from r1kit.insight.doctor.course import WINDOW
+from r1kit.insight.verdict import MEANINGS, verdict
 
 HEALTHY = {"dead_group_share": 0.2, "truncated_share": 0.02, "entropy": 0.5, "logprob_gap": 1e-6}
 
@@ -17,7 +18,7 @@ def rows(rewards, **figures):
 
 
 def said_of(found):
-    return verdict(found, max_new_tokens=96)
+    return verdict(found, settings={"sampling": {"max_new_tokens": 96}})
 
 
 def test_nothing_is_said_of_nothing():

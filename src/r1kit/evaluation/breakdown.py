@@ -8,8 +8,8 @@ from r1kit.types import Group, Problem, Rollout, Verdict
 
 KEPT_PROBLEMS = 128
 KEPT_SAMPLES = 4
-"""Of a held-out test, so many problems with so many completions each are kept as text: always the same ones, so that they
-can be read side by side over a run."""
+"""A held-out test keeps so many problems with so many completions each as text: always the same ones, so that they can
+be read side by side over a run."""
 
 
 def task_name(problem: Problem) -> str:

@@ -69,7 +69,7 @@ class TrainingConsole:
     @property
     def verdict(self) -> str:
         """The verdict on all rows so far."""
-        return verdict(self._rows, max_new_tokens=self._max_new_tokens)
+        return verdict(self._rows, settings={"sampling": {"max_new_tokens": self._max_new_tokens}})
 
     def _trained(self) -> int:
         """Iterations so far; the last row of a run is a test alone."""
