@@ -1,14 +1,47 @@
 """From problems to scored groups: the same path for training, evaluation and rejection sampling."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from r1kit.config.rollouts import RewardSettings
 from r1kit.engine.engine import Engine, Request, generate
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.rewards import score_completion
-from r1kit.types import Group, Problem, Rollout, SamplingSpec
+from r1kit.types import Completion, Group, Problem, Rollout, SamplingSpec
+
+Watch = Callable[[int, int], None]
+"""Told after each step of the engine how many completions are running, and how many have finished in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a long list of problems is fed to the engine.
+
+    Free slots are refilled while others run, but at the end of each window of problems the engine runs empty. What one
+    window draws is then a function of its own problems alone, to the last bit: rows of a batch change one another's
+    rounding, and in bfloat16 now and then a token. A killed run that begins its window again loses nothing by it.
+    """
+
+    slots: int
+    """Completions that are drawn at once."""
+    problems_per_window: int
+
+    @classmethod
+    def of(cls, slots: int, group_size: int) -> "Pace":
+        """Windows of four times the slots: the last completions of a window, which run almost alone, are few."""
+        return cls(slots=slots, problems_per_window=max(1, 4 * slots // group_size))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The completions of one problem, not yet scored."""
+
+    problem: Problem
+    prompt_token_ids: tuple[int, ...]
+    completions: tuple[Completion, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,36 +59,93 @@ class Sampler:
         With an `opening`, every completion begins with that text, and is judged with it.
         """
         opening_ids = tuple(self.template.tokenizer.encode(opening, add_special_tokens=False)) if opening else ()
-        prompts = [self.template.prompt_token_ids(problem.prompt) for problem in problems]
+        prompts = [self.prompt_token_ids(problem) + opening_ids for problem in problems]
         requests = [
-            Request(
-                prompt_token_ids=prompt + opening_ids,
-                sampling=self.sampling,
-                seed=completion_seed(seed, problem.id, number),
-            )
+            request
             for problem, prompt in zip(problems, prompts, strict=True)
-            for number in range(group_size)
+            for request in self._requests(problem, prompt, group_size, seed)
         ]
         completions = iter(generate(self.engine, requests))
-        ends_with_think = self.template.ends_with_think
-        groups = []
-        for problem, prompt in zip(problems, prompts, strict=True):
-            rollouts = []
-            for number in range(group_size):
-                completion = next(completions)
-                score = score_completion(
-                    problem,
-                    replace(completion, text=opening + completion.text),
-                    rewards=self.rewards,
-                    prompt_ends_with_think=ends_with_think,
-                    seed=f"{seed}/{problem.id}/{number}",
-                    max_new_tokens=self.sampling.max_new_tokens,
+        return [
+            self.scored(Drawn(problem, prompt, tuple(islice(completions, group_size))), seed=seed, opening=opening)
+            for problem, prompt in zip(problems, prompts, strict=True)
+        ]
+
+    def drawn(
+        self, problems: Iterable[Problem], group_size: int, *, seed: str, pace: Pace, watch: Watch | None = None
+    ) -> Iterator[Drawn]:
+        """The completions of ever so many problems, in their order, each problem's as soon as those before it are done.
+
+        Never more than a window of them is held. The same completions as in `groups`, to rounding.
+        """
+        remaining = iter(problems)
+        while window := list(islice(remaining, pace.problems_per_window)):
+            yield from self._window(window, group_size, seed=seed, slots=pace.slots, watch=watch)
+
+    def scored(self, drawn: Drawn, *, seed: str, opening: str = "") -> Group:
+        """The completions with what they are worth."""
+        rollouts = []
+        for number, completion in enumerate(drawn.completions):
+            score = score_completion(
+                drawn.problem,
+                replace(completion, text=opening + completion.text),
+                rewards=self.rewards,
+                prompt_ends_with_think=self.template.ends_with_think,
+                seed=f"{seed}/{drawn.problem.id}/{number}",
+                max_new_tokens=self.sampling.max_new_tokens,
+            )
+            rollouts.append(
+                Rollout(
+                    problem=drawn.problem, prompt_token_ids=drawn.prompt_token_ids, completion=completion, score=score
                 )
-                rollouts.append(
-                    Rollout(problem=problem, prompt_token_ids=prompt + opening_ids, completion=completion, score=score)
-                )
-            groups.append(Group(problem=problem, rollouts=tuple(rollouts)))
-        return groups
+            )
+        return Group(problem=drawn.problem, rollouts=tuple(rollouts))
+
+    def prompt_token_ids(self, problem: Problem) -> tuple[int, ...]:
+        """What the model reads of a problem."""
+        return self.template.prompt_token_ids(problem.prompt)
+
+    def _window(
+        self, problems: Sequence[Problem], group_size: int, *, seed: str, slots: int, watch: Watch | None
+    ) -> Iterator[Drawn]:
+        prompts = [self.prompt_token_ids(problem) for problem in problems]
+        waiting = deque(
+            ((place, number), request)
+            for place, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
+            for number, request in enumerate(self._requests(problem, prompt, group_size, seed))
+        )
+        running: dict[int, tuple[int, int]] = {}
+        finished: list[dict[int, Completion]] = [{} for _ in problems]
+        place = 0
+        try:
+            while place < len(problems):
+                # Prompts are read together, and the samples of one problem share the reading: that is cheaper for a
+                # quarter of the slots at once than for each slot as it becomes free.
+                if waiting and slots - len(running) >= max(1, slots // 4):
+                    new = [waiting.popleft() for _ in range(min(len(waiting), slots - len(running)))]
+                    request_ids = self.engine.submit([request for _, request in new])
+                    running.update(zip(request_ids, (key for key, _ in new), strict=True))
+                num_finished = 0
+                for piece in self.engine.step():
+                    if piece.completion is not None and piece.request_id in running:
+                        owner, number = running.pop(piece.request_id)
+                        finished[owner][number] = piece.completion
+                        num_finished += 1
+                if watch is not None:
+                    watch(len(running), num_finished)
+                while place < len(problems) and len(finished[place]) == group_size:
+                    completions = tuple(finished[place][number] for number in range(group_size))
+                    finished[place] = {}
+                    yield Drawn(problems[place], prompts[place], completions)
+                    place += 1
+        finally:
+            self.engine.cancel(list(running))
+
+    def _requests(self, problem: Problem, prompt: tuple[int, ...], group_size: int, seed: str) -> list[Request]:
+        return [
+            Request(prompt_token_ids=prompt, sampling=self.sampling, seed=completion_seed(seed, problem.id, number))
+            for number in range(group_size)
+        ]
 
 
 def completion_seed(seed: str, problem_id: str, number: int) -> int:
