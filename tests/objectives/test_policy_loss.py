@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from r1kit.objectives.policy_loss import clipped_surrogate, grpo_loss, token_log_ratio
+from r1kit.objectives.policy_loss import clipped_surrogate, grpo_loss
+from r1kit.objectives.ratios import token_log_ratio
 from r1kit.objectives.token_weights import sequence_mean
 
 CLIPS = [(0.2, 0.2), (0.2, 0.28), (10.0, 10.0)]

@@ -17,7 +17,7 @@ from r1kit.errors import DataError, RecipeError, VerifierError
 from r1kit.evaluation.evaluate import summarise
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.pipeline import check_before_start, make_trainee
-from r1kit.stages import grpo
+from r1kit.stages import figures, grpo
 from r1kit.tasks import FAMILIES, Family, sample_problems
 from r1kit.types import Completion, FinishReason, Group, Problem, Rollout, SamplingSpec, Score, Verdict
 
@@ -99,9 +99,9 @@ def test_advantage_shares_are_each_parts_weighted_deviation(tiny):
         ]
     )
     dead = group_of([{"accuracy": 1.0, "format": 1.0, "random": 0.0}] * 4)
-    shares = grpo.advantage_shares([mixed, dead], recipe)
+    shares = figures.advantage_shares([mixed, dead], recipe)
     assert shares == pytest.approx({"accuracy": 2 / 2.75, "format": 0.75 / 2.75, "random": 0.0})
-    assert grpo.advantage_shares([dead], recipe) == {"accuracy": 0.0, "format": 0.0, "random": 0.0}
+    assert figures.advantage_shares([dead], recipe) == {"accuracy": 0.0, "format": 0.0, "random": 0.0}
 
 
 def test_a_dead_group_costs_no_forward_pass_but_lowers_the_step(tiny):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from r1kit.objectives.advantages import group_norm_advantages
 from r1kit.objectives.policy_loss import grpo_loss
 from r1kit.objectives.sft_loss import sft_loss
 from r1kit.objectives.token_weights import sequence_mean, token_mean
@@ -209,7 +210,7 @@ def test_rows_without_advantage_are_left_out_and_the_step_is_the_same_as_with_th
     )
     sampler = SimpleNamespace(sampling=SamplingSpec(max_new_tokens=12))
     trainee = grpo.Trainee(policy=policy, reference=None, optimizer=GradientCatcher(policy), sampler=sampler)
-    advantages_PG = grpo.ADVANTAGES["group_norm"](torch.tensor(rewards_PG, dtype=torch.float32))
+    advantages_PG = group_norm_advantages(torch.tensor(rewards_PG, dtype=torch.float32))
 
     (minibatch,) = grpo.minibatches(recipe, trainee, groups, advantages_PG, seed="0")
     found = grpo.update(recipe, trainee, minibatch)
@@ -240,7 +241,7 @@ def group_of(rewards_G, rows):
                 finish_reason=FinishReason.STOP,
                 policy_version=0,
             ),
-            score=Score(total=float(reward), parts={}, verdict=Verdict.UNKNOWN),
+            score=Score(total=float(reward), parts={}, verdict=Verdict.WRONG),
         )
         for reward, (prompt, completion) in zip(rewards_G, rows, strict=True)
     ]

@@ -7,10 +7,11 @@ process or the machine dies, `latest` names a whole one.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -32,6 +33,8 @@ class Progress:
 
     iterations_done: int
     steps_done: int
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """The state of where problems come from: what a curriculum has learnt of them."""
 
 
 def save_model(policy: Policy, folder: Path) -> None:
@@ -92,7 +95,9 @@ def load_checkpoint(checkpoint: Path, policy: Policy, optimizer: Optimizer, refe
             reference.model.load_state_dict(_under("reference.", tensors))
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"{checkpoint}: cannot be read: {error}; name an older one in {LATEST}") from error
-    return Progress(iterations_done=counts["iterations_done"], steps_done=counts["steps_done"])
+    return Progress(
+        iterations_done=counts["iterations_done"], steps_done=counts["steps_done"], source=counts.get("source", {})
+    )
 
 
 def load_weights(checkpoint: Path, policy: Policy) -> None:

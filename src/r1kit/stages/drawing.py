@@ -1,0 +1,148 @@
+"""Which groups an iteration trains on: one draw, or draws until enough groups have variance (dynamic sampling).
+
+P: problems   G: completions a problem
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r1kit.config.rollouts import RolloutSettings
+from r1kit.config.tasks import TaskConfig
+from r1kit.engine.rollouts import Sampler
+from r1kit.objectives.advantages import has_variance
+from r1kit.tasks import Split, sample_problems
+from r1kit.types import Group, Problem, Rollout, Verdict
+
+
+class ProblemSource:
+    """Problems of a recipe's tasks."""
+
+    def __init__(self, tasks: Sequence[TaskConfig]) -> None:
+        """Draw from these tasks."""
+        self._tasks = tasks
+
+    def sample(self, num_problems: int, *, seed: str, split: Split) -> list[Problem]:
+        """Different problems of one split; the same for the same seed."""
+        return sample_problems(self._tasks, num_problems, seed=seed, split=split)
+
+    def record(self, groups: Sequence[Group]) -> None:
+        """Learn nothing from outcomes."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing that has to be kept."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing that has to be restored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What an iteration sampled, and what of it trains."""
+
+    groups: list[Group]
+    """All groups, in the order in which they were drawn."""
+    live: list[int]
+    """The places of those in which something differs."""
+    trained: list[int]
+    """The places of those that train: all of them, or with dynamic sampling the first live ones."""
+    num_rounds: int
+
+    @property
+    def with_variance(self) -> list[int]:
+        """The places of groups in which known rewards differ: the others teach nothing."""
+        return has_variance(rewards_of(self.groups), known_of(self.groups)).nonzero().flatten().tolist()
+
+    @property
+    def trained_groups(self) -> list[Group]:
+        """The groups that train."""
+        return [self.groups[place] for place in self.trained]
+
+
+def draw_groups(settings: RolloutSettings, sampler: Sampler, source: ProblemSource, *, seed: str) -> Draw:
+    """Groups for one iteration; with dynamic sampling (arXiv:2503.14476, section 3.2) only those with variance train.
+
+    Rounds follow until `problems_per_iteration` groups have variance or `max_rounds` is reached; each draws as many
+    problems as the share of live groups so far calls for. A round is a function of the iteration's seed, its number
+    and what the source was told, so a resumed run draws the same. No problem is drawn twice in an iteration.
+    """
+    groups: list[Group] = []
+    for number in range(settings.max_rounds):
+        round_seed = f"{seed}/round-{number}" if number else seed
+        problems = source.sample(_round_size(settings, groups), seed=round_seed, split="train")
+        groups += _sampled(_new(problems, groups), settings, sampler, source, seed=round_seed)
+        live = live_places(groups, settings)
+        if len(live) >= settings.problems_per_iteration or not settings.is_dynamic:
+            break
+    trained = live[: settings.problems_per_iteration] if settings.is_dynamic else list(range(len(groups)))
+    return Draw(groups=groups, live=live, trained=trained, num_rounds=number + 1)
+
+
+def live_places(groups: Sequence[Group], settings: RolloutSettings) -> list[int]:
+    """The places of groups in which known rewards (or verdicts) differ."""
+    values_of = rewards_of if settings.variance_of == "reward" else _verdicts_of
+    return has_variance(values_of(groups), known_of(groups)).nonzero().flatten().tolist() if groups else []
+
+
+def rewards_of(groups: Sequence[Group]) -> Tensor:
+    """The rewards (P, G)."""
+    return torch.tensor([group.rewards_G for group in groups])
+
+
+def known_of(groups: Sequence[Group]) -> Tensor:
+    """True (P, G) where the reward is known."""
+    return torch.tensor([[is_known(rollout) for rollout in group.rollouts] for group in groups])
+
+
+def is_known(rollout: Rollout) -> bool:
+    """False where the verifier could not tell: such a completion is neither rewarded nor trained."""
+    return rollout.score.verdict is not Verdict.UNKNOWN
+
+
+def draw_figures(draw: Draw) -> dict[str, float]:
+    """How much was drawn, and why some of it does not train; the parts add up to the problems drawn."""
+    without = set(range(len(draw.groups))) - set(draw.live) - set(draw.trained)
+    dropped = [set(_verdicts(draw.groups[place])) - {Verdict.UNKNOWN} for place in without]
+    all_right, all_wrong = dropped.count({Verdict.RIGHT}), dropped.count({Verdict.WRONG})
+    return {
+        "num_rounds": draw.num_rounds,
+        "problems_drawn": len(draw.groups),
+        "groups_trained": len(draw.trained),
+        "dropped_all_right": all_right,
+        "dropped_all_wrong": all_wrong,
+        "dropped_other": len(dropped) - all_right - all_wrong,
+        "surplus_groups": len(set(draw.live) - set(draw.trained)),
+    }
+
+
+def _round_size(settings: RolloutSettings, groups: Sequence[Group]) -> int:
+    full = math.ceil(settings.problems_per_iteration * settings.oversampling)
+    num_live = len(live_places(groups, settings))
+    missing = settings.problems_per_iteration - num_live
+    return min(full, math.ceil(missing * len(groups) / num_live)) if num_live else full
+
+
+def _new(problems: Sequence[Problem], groups: Sequence[Group]) -> list[Problem]:
+    drawn = {group.problem.id for group in groups}
+    return [problem for problem in problems if problem.id not in drawn]
+
+
+def _sampled(
+    problems: list[Problem], settings: RolloutSettings, sampler: Sampler, source: ProblemSource, *, seed: str
+) -> list[Group]:
+    groups = sampler.groups(problems, settings.group_size, seed=seed) if problems else []
+    source.record(groups)
+    return groups
+
+
+def _verdicts_of(groups: Sequence[Group]) -> Tensor:
+    return torch.tensor([[float(verdict is Verdict.RIGHT) for verdict in _verdicts(group)] for group in groups])
+
+
+def _verdicts(group: Group) -> list[Verdict]:
+    return [rollout.score.verdict for rollout in group.rollouts]

@@ -1,0 +1,115 @@
+"""What is logged of an iteration of reinforcement learning: one row of metrics.jsonl, rows of rollouts.jsonl."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from r1kit.evaluation.breakdown import breakdown, rollout_row
+from r1kit.evaluation.evaluate import summarise
+from r1kit.recipe import ZeroRecipe
+from r1kit.stages.drawing import Draw, draw_figures, is_known
+from r1kit.training.memory import peak_memory_bytes
+from r1kit.training.step import Update
+from r1kit.types import Group
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds spent in each phase of an iteration."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time until the end of the block."""
+        start = time.perf_counter()
+        yield
+        self.seconds[f"{name}_seconds"] = self.seconds.get(f"{name}_seconds", 0.0) + time.perf_counter() - start
+
+
+def iteration_figures(
+    recipe: ZeroRecipe, iteration: int, draw: Draw, updates: list[Update], steps_done: int
+) -> dict[str, Any]:
+    """Everything that is logged of one iteration but times and held-out figures.
+
+    Rewards are means over the completions whose reward is known; all other figures are over all that were drawn.
+    """
+    rollouts = [rollout for group in draw.groups for rollout in group.rollouts]
+    scores = [rollout.score for rollout in rollouts if is_known(rollout)]
+    names = rollouts[0].score.parts
+    return (
+        {
+            "iteration": iteration,
+            "step": steps_done,
+            "reward": _mean([score.total for score in scores]),
+            "reward_parts": {name: _mean([score.parts[name] for score in scores]) for name in names},
+            "advantage_shares": advantage_shares(draw.groups, recipe),
+            "dead_group_share": 1 - len(draw.with_variance) / len(draw.groups),
+            "unknown_share": 1 - len(scores) / len(rollouts),
+            "completion_tokens": sum(len(rollout.completion.token_ids) for rollout in rollouts),
+            "loss": sum(update.loss for update in updates) / len(updates) if updates else 0.0,
+            "grad_norm": sum(update.grad_norm for update in updates) / len(updates) if updates else 0.0,
+            "num_updates": len(updates),
+        }
+        | draw_figures(draw)
+        | summarise(draw.groups)
+        | breakdown(draw.groups)
+        | watched_figures(recipe, updates)
+    )
+
+
+def watched_figures(recipe: ZeroRecipe, updates: Sequence[Update]) -> dict[str, float]:
+    """What the updates watched, over the tokens that trained: means, and for names in `_max` the largest."""
+    figures = {}
+    for name in updates[0].watched if updates else ():
+        # Against the sampler's own old logprobs, later steps measure training, not a mismatch.
+        only_first = name.startswith("logprob_gap") and recipe.rollouts.old_logprobs == "sampler"
+        values = [update.watched[name] for update in (updates[:1] if only_first else updates)]
+        figures[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
+    if "importance" in figures:
+        # (Σ w)² / (n Σ w²): the share of tokens that would tell as much, were all weights 1.
+        squares = figures.pop("importance_squared")
+        figures["effective_sample_share"] = figures["importance"] ** 2 / squares if squares else 0.0
+    return figures
+
+
+def machine_figures(completion_tokens: int, watch: Stopwatch) -> dict[str, float]:
+    """What depends on the machine, and so differs between a run and its repetition."""
+    return watch.seconds | {
+        "tokens_per_second": completion_tokens / watch.seconds["sampling_seconds"],
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def advantage_shares(groups: Sequence[Group], recipe: ZeroRecipe) -> dict[str, float]:
+    """The share of all advantage that each reward part causes: its weighted deviation from the group's mean.
+
+    A format part with a large share means that the policy learns form, not truth.
+    """
+    caused = dict.fromkeys(groups[0].rollouts[0].score.parts, 0.0)
+    for group in groups:
+        known = [rollout.score.parts for rollout in group.rollouts if is_known(rollout)]
+        for name in caused if known else ():
+            values = [parts[name] for parts in known]
+            centre = sum(values) / len(values)
+            caused[name] += abs(getattr(recipe.rewards, name)) * sum(abs(value - centre) for value in values)
+    total = sum(caused.values())
+    return {name: amount / total if total else 0.0 for name, amount in caused.items()}
+
+
+def rollout_rows(iteration: int, draw: Draw, advantages_PG: Tensor) -> Iterator[dict[str, object]]:
+    """What rollouts.jsonl keeps of an iteration: every completion of every problem; dropped ones have advantage 0."""
+    advantages = dict(zip(draw.trained, advantages_PG.tolist(), strict=True))
+    for place, group in enumerate(draw.groups):
+        for number, rollout in enumerate(group.rollouts):
+            advantage = advantages[place][number] if place in advantages else 0.0
+            yield rollout_row(iteration, rollout) | {"advantage": advantage, "trained": place in advantages}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
