@@ -54,7 +54,7 @@ def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
     memory = forecast_bytes(
         trainee.policy,
         max_sequences=min(recipe.run.max_sequences, num_rollouts),
-        positions=len(probe.rollout.prompt_token_ids) + recipe.sampling.max_new_tokens,
+        positions=len(probe.rollout.prompt_token_ids) + recipe.sampling.longest_completion,
         tokens_per_microbatch=recipe.run.max_tokens_per_microbatch,
         has_reference=trainee.reference is not None,
     )

@@ -108,7 +108,7 @@ def make_sampler(
 
 def check_before_start(recipe: ZeroRecipe, trainee: grpo.Trainee) -> None:
     """Refuse, before anything is written, a verifier that is wrong about its own golds and prompts that can't fit."""
-    problems = sample_problems(recipe.tasks, recipe.rollouts.problems_per_iteration, seed="check", split="train")
+    problems = sample_problems(recipe.tasks, recipe.rollouts.problems_per_round, seed="check", split="train")
     for tasks in (recipe.tasks, recipe.evaluation.harder):
         if tasks:
             problems += sample_problems(tasks, recipe.evaluation.num_problems, seed="check", split="held_out")
@@ -118,9 +118,9 @@ def check_before_start(recipe: ZeroRecipe, trainee: grpo.Trainee) -> None:
     longest = max(len(trainee.sampler.template.prompt_token_ids(problem.prompt)) for problem in problems)
     if limit is not None and longest >= limit:
         raise RecipeError(f"prompts have up to {longest} tokens, but the model has {limit} positions")
-    if limit is not None and longest + recipe.sampling.max_new_tokens > limit:
+    if limit is not None and longest + recipe.sampling.longest_completion > limit:
         raise RecipeError(
-            f"sampling.max_new_tokens is {recipe.sampling.max_new_tokens} and prompts have up to {longest} tokens, "
+            f"sampling.max_new_tokens is {recipe.sampling.longest_completion} and prompts have up to {longest} tokens, "
             f"but the model has {limit} positions; lower max_new_tokens to {limit - longest} or less"
         )
 

@@ -1,5 +1,6 @@
 """How completions are drawn, made of which prompts, and what they earn."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -136,3 +137,8 @@ class RolloutSettings(Settings):
     def is_dynamic(self) -> bool:
         """True where groups without variance are dropped and replaced."""
         return self.max_rounds > 1 or self.oversampling > 1
+
+    @property
+    def problems_per_round(self) -> int:
+        """Problems of the first round, and the most of any."""
+        return math.ceil(self.problems_per_iteration * self.oversampling)

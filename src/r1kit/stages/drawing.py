@@ -121,8 +121,7 @@ def draw_figures(draw: Draw) -> dict[str, float]:
 
 
 def _round_size(settings: RolloutSettings, groups: Sequence[Group]) -> int:
-    full = math.ceil(settings.problems_per_iteration * settings.oversampling)
-    num_live = len(live_places(groups, settings))
+    full, num_live = settings.problems_per_round, len(live_places(groups, settings))
     missing = settings.problems_per_iteration - num_live
     return min(full, math.ceil(missing * len(groups) / num_live)) if num_live else full
 
