@@ -27,12 +27,17 @@ class Behaviours:
     """True where words of another script than the question's make up a tenth or more of all words."""
 
 
+def reflective_words(text: str) -> list[str]:
+    """The reflective words of a completion, each as often as it stands there, in lower case; tags are no words."""
+    plain = _TAG.sub(" ", text)
+    return [word.lower() for word in _REFLECTIVE_EN.findall(plain)] + _REFLECTIVE_ZH.findall(plain)
+
+
 def count_behaviours(text: str, *, language: str) -> Behaviours:
     """Behaviours of a completion to a question asked in `language` (ISO 639-1)."""
     plain = _TAG.sub(" ", text)
-    reflections = len(_REFLECTIVE_EN.findall(plain)) + len(_REFLECTIVE_ZH.findall(plain))
     latin = len(_LATIN_WORD.findall(plain))
     # Two Chinese characters make a word, roughly: the same unit as a Latin word.
     chinese = (sum(unicodedata.name(sign, "").startswith("CJK UNIFIED") for sign in plain) + 1) // 2
     foreign = latin if language == "zh" else chinese
-    return Behaviours(reflections=reflections, mixes_languages=foreign * 10 >= max(1, latin + chinese))
+    return Behaviours(reflections=len(reflective_words(text)), mixes_languages=foreign * 10 >= max(1, latin + chinese))
