@@ -3,6 +3,7 @@
 import difflib
 
 from r1kit.errors import VerifierError
+from r1kit.rewards.verifiers.math import MathVerifier
 from r1kit.rewards.verifiers.protocol import FamilyVerifier, Judgement, Verifier
 from r1kit.tasks import FAMILIES
 from r1kit.types import Problem, Verdict
@@ -10,7 +11,8 @@ from r1kit.types import Problem, Verdict
 __all__ = ["VERIFIERS", "Judgement", "Verifier", "find_verifier", "judge", "verify"]
 
 VERIFIERS: dict[str, Verifier] = {
-    name: FamilyVerifier(family.parse, family.is_right) for name, family in FAMILIES.items()
+    **{name: FamilyVerifier(family.parse, family.is_right) for name, family in FAMILIES.items()},
+    "math": MathVerifier(),
 }
 
 

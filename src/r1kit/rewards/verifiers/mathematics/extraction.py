@@ -1,0 +1,104 @@
+"""Where a completion states its answer: in its answer block, its last box, or after the words that announce it.
+
+Every search is linear in the text, and only the end of a long text is looked at.
+"""
+
+import re
+from collections import deque
+
+MAX_VISIBLE_CHARS = 100_000
+"""Of what follows the thinking, only the end is read: the last box, block or sentence counts anyway."""
+
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_ANNOUNCEMENT = re.compile(
+    r"####"
+    r"|\b(?:final\s+)?answer(?:\s*(?:\*\*|__))?\s*(?:is|:|=)"
+    r"|\bdie\s+antwort\s+(?:ist|lautet)|\bantwort\s*:|\bla\s+respuesta\s+es|\brespuesta\s*:|\bla\s+réponse\s+est"
+    r"|\bréponse\s*:|\bответ\s*[—:-]|\bjibu\s+ni|答案\s*(?:是|为|為|[:：])|答えは|答え\s*[:：]"
+    r"|উত্তর\s*(?:হল|হলো|[:：])|సమాధానం|คำตอบ(?:คือ|\s*[:：])",
+    re.IGNORECASE,
+)
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\$])\$([^$\n]+)\$", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£¥]?\d[\d,]*(?:\.\d+)?(?:/\d+(?:\.\d+)?)?\s?%?")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]|(?<=\d)です")
+_EDGES = " \t\r\n:：*_`\"'“”=—"
+
+
+def visible_text(text: str) -> str:
+    """What follows the thinking; nothing where a `<think>` stands open."""
+    after = text.rpartition("</think>")[2]
+    return "" if "<think>" in after else after[-MAX_VISIBLE_CHARS:]
+
+
+def find_answer(text: str, *, stated: bool, last: bool) -> str | None:
+    """The answer that a text gives; None where it gives none. `stated` and `last` allow the unmarked conventions."""
+    visible = visible_text(text)
+    block = last_block(visible)
+    if block is not None:
+        return last_box(block) or (stated_answer(block) if stated else None) or block.strip()
+    found = last_box(visible)
+    if found is None and stated:
+        found = stated_answer(visible)
+    if found is None and last:
+        found = last_expression(visible)
+    return found
+
+
+def last_block(text: str) -> str | None:
+    """The inside of the last complete `<answer>` block."""
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
+    return text[start + len("<answer>") : end] if start >= 0 else None
+
+
+def last_box(text: str) -> str | None:
+    """The inside of the complete `\\boxed{}` that closes last, boxes inside it included; None where there is none."""
+    boxes = {match.end(): match for match in _BOX.finditer(text)}
+    if not boxes:
+        return None
+    last_start = last_end = -1
+    opened: list[int] = []
+    for brace in _BRACE.finditer(text, min(boxes)):
+        sign = brace.group()
+        if sign == "{":
+            opened.append(brace.start())
+        elif sign == "}" and opened:
+            start = opened.pop()
+            if start in boxes:
+                last_start, last_end = start, brace.start()
+    if last_start >= 0:
+        return text[last_start + 1 : last_end].strip()
+    return _box_without_braces(text, max(boxes))
+
+
+def _box_without_braces(text: str, start: int) -> str | None:
+    """`\\boxed 5`, as some textbooks write it: one number."""
+    found = re.compile(r"[-−]?\d+(?:\.\d+)?").match(text, start)
+    return found.group() if found else None
+
+
+def stated_answer(text: str) -> str | None:
+    """What stands after the last words that announce an answer: a formula, or the rest of the sentence."""
+    announcement = _last(_ANNOUNCEMENT, text)
+    if announcement is None:
+        return None
+    rest = text[announcement.end() :].lstrip(_EDGES)[:2000]
+    formula = _FORMULA.match(rest)
+    if formula:
+        return next(group for group in formula.groups() if group is not None).strip()
+    end = _SENTENCE_END.search(rest)
+    return (rest[: end.start()] if end else rest).strip(_EDGES) or None
+
+
+def last_expression(text: str) -> str | None:
+    """The last formula or number of a text, whichever ends later."""
+    tail = text[-2000:]
+    formula, number = _last(_FORMULA, tail), _last(_NUMBER, tail)
+    if formula and (number is None or formula.end() >= number.end()):
+        return next(group for group in formula.groups() if group is not None).strip()
+    return number.group().strip() if number else None
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
