@@ -77,7 +77,7 @@ def sapo_surrogate(
     A soft gate instead of a clip: at ratio 1 the gradient is A, and it fades as the ratio leaves 1 on either side.
     """
     advantages_B1 = advantages_B[:, None]
-    temperature_B1 = torch.where(advantages_B1 > 0, temperature_positive, temperature_negative)
+    temperature_B1 = torch.full_like(advantages_B1, temperature_positive).where(advantages_B1 > 0, temperature_negative)
     gate_BT = torch.sigmoid(temperature_B1 * (log_ratio_BT.exp() - 1)) * 4 / temperature_B1
     return gate_BT * advantages_B1
 
