@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from r1kit.errors import Interrupted, R1Error
+from r1kit.options import DrawOptions, EvalOptions, takes
 
 if TYPE_CHECKING:
     from r1kit.recipe import Recipe
@@ -118,6 +119,48 @@ def export(
 
     policy = export_model(model, out, dtype=dtype)
     typer.echo(f"{policy.num_parameters():,} parameters written to {out}")
+
+
+@app.command("eval")
+@takes(EvalOptions)
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder, run, GGUF file, hub id, or nano.")],
+    options: EvalOptions,
+    task: Annotated[list[str], typer.Option(help="A JSON Lines file or a task's name; may be repeated.")],
+    data: Annotated[Path | None, typer.Option(envvar="R1KIT_DATA", help="Where benchmark files lie.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for samples.jsonl and results.json.")] = None,
+    compare: Annotated[str | None, typer.Option(help="Another model, or a folder of results, to compare with.")] = None,
+    json_: JsonOption = None,
+) -> None:
+    """Measure a model: pass@1 over k samples, pass@k, cons@k, with standard errors. The same command goes on."""
+    from rich.console import Console
+
+    from r1kit.config.evaluation import EvalSettings, settings_from_options
+    from r1kit.evaluation.session import evaluate_model
+
+    settings = settings_from_options(EvalSettings, options.given())
+    console = Console(stderr=json_ == "-", markup=False)
+    evaluate_model(model, task, settings, data=data, out=out, other=compare, destination=json_, console=console)
+
+
+@app.command()
+@takes(DrawOptions)
+def sample(
+    model: Annotated[str, typer.Argument(help="A folder, run, GGUF file, hub id, or nano.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Problems, one JSON object a line.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The same rows with their completions.")],
+    options: DrawOptions,
+    json_: JsonOption = None,
+) -> None:
+    """Draw completions for a file of problems, thinking and answer apart. The same command goes on where it stopped."""
+    from rich.console import Console
+
+    from r1kit.config.evaluation import DrawSettings, settings_from_options
+    from r1kit.evaluation.sampling import sample_and_report
+
+    settings = settings_from_options(DrawSettings, options.given())
+    console = Console(stderr=json_ == "-", markup=False)
+    sample_and_report(model, source, target, settings, destination=json_, console=console)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = """
-    cli · demo · forecast · pipeline · serving
+    cli · options · demo · forecast · pipeline · serving
     stages
     insight · evaluation
     run · training

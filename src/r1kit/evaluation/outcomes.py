@@ -10,7 +10,7 @@ from r1kit.evaluation.metrics import mean, pass_at_k, powers_up_to, stderr_of_me
 from r1kit.evaluation.voting import WITHOUT_VOTE, majority, same_answer
 from r1kit.types import FinishReason, Problem, Rollout, Verdict
 
-STRATA = ("subject", "level", "difficulty", "grade", "lang", "source")
+STRATA = ("subject", "level", "difficulty", "grade", "source")
 """Fields of a problem whose values are reported one by one, where a task has more than one of them."""
 MAX_STRATA = 40
 """A field with more values than this tells problems apart, not kinds of problems."""
@@ -97,9 +97,9 @@ def is_unclosed(text: str, prompt_ends_with_think: bool) -> bool:
 
 
 def strata_of(problem: Problem) -> dict[str, str]:
-    """The problem's values of the fields in STRATA, and its language."""
+    """The problem's kind, its language, and its values of the fields in STRATA."""
     found = {name: str(problem.meta[name]) for name in STRATA if problem.meta.get(name) is not None}
-    return {"language": problem.language} | found
+    return {"verifier": problem.verifier, "language": problem.language} | found
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:

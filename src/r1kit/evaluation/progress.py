@@ -1,0 +1,82 @@
+"""How far a long command is: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from r1kit.engine.rollouts import Drawn
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class ProblemProgress:
+    """Problems done of all, tokens a second, and about how long it will take."""
+
+    def __init__(self, label: str, *, total: int, done: int, console: Console) -> None:
+        """Of `total` problems, `done` are there already."""
+        self._label, self._total, self._done, self._console = label, total, done, console
+        self._done_before = done
+        self._started = self._said = time.perf_counter()
+        self.num_tokens = 0
+        """Tokens of the completions that have been drawn since the start."""
+        self._advanced = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(label, total=total, completed=done, note="")
+
+    def __enter__(self) -> "ProblemProgress":
+        """Take the last line of the screen, where there is one."""
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self._started
+
+    def watch(self, running: int, finished: int) -> None:
+        """The engine has advanced some completions by a token, and finished some of them."""
+        self._advanced += running + finished
+        self._show()
+
+    def count(self, drawn: Drawn) -> None:
+        """One more problem has its completions."""
+        self.num_tokens += sum(len(completion.token_ids) for completion in drawn.completions)
+
+    def advance(self) -> None:
+        """One more problem is on the disk."""
+        self._done += 1
+        self._show()
+
+    def _show(self) -> None:
+        now = time.perf_counter()
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._done, note=self._note())
+        elif now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            self._console.print(
+                f"{self._label}: {self._done:,} of {self._total:,} problems, {self._note()}", highlight=False
+            )
+
+    def _note(self) -> str:
+        seconds = max(self.seconds, 1e-6)
+        rate = f"{self._advanced / seconds:,.0f} tok/s"
+        new = self._done - self._done_before
+        return f"{rate}, about {seconds / new * (self._total - self._done):,.0f} s left" if new else rate
