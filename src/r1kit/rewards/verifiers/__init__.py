@@ -3,6 +3,9 @@
 import difflib
 
 from r1kit.errors import VerifierError
+from r1kit.rewards.verifiers.choice import ChoiceVerifier
+from r1kit.rewards.verifiers.exact import ExactVerifier
+from r1kit.rewards.verifiers.expression import ExpressionVerifier
 from r1kit.rewards.verifiers.math import MathVerifier
 from r1kit.rewards.verifiers.protocol import FamilyVerifier, Judgement, Verifier
 from r1kit.tasks import FAMILIES
@@ -13,6 +16,9 @@ __all__ = ["VERIFIERS", "Judgement", "Verifier", "find_verifier", "judge", "veri
 VERIFIERS: dict[str, Verifier] = {
     **{name: FamilyVerifier(family.parse, family.is_right) for name, family in FAMILIES.items()},
     "math": MathVerifier(),
+    "choice": ChoiceVerifier(),
+    "exact": ExactVerifier(),
+    "expression": ExpressionVerifier(),
 }
 
 
