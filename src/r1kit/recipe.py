@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from r1kit.config.curriculum import CurriculumConfig, EvenCurriculum
 from r1kit.config.model import ArchitectureSettings, ModelSettings
 from r1kit.config.objective import (
     AdvantageConfig,
@@ -40,6 +41,7 @@ class ZeroRecipe(Settings):
     model: ModelSettings = ModelSettings()
     template: TemplateSettings = TemplateSettings()
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    curriculum: CurriculumConfig = EvenCurriculum()
     sampling: StagedSamplingSettings = StagedSamplingSettings()
     rewards: RewardSettings = RewardSettings()
     rollouts: RolloutSettings = RolloutSettings()

@@ -79,7 +79,7 @@ def test_too_few_problems_are_an_error_that_says_how_many_there_are():
 
 
 def test_the_last_draw_counts(monkeypatch):
-    monkeypatch.setattr("r1kit.tasks.MAX_FRUITLESS_DRAWS", 1)
+    monkeypatch.setattr("r1kit.tasks.source.MAX_FRUITLESS_DRAWS", 1)
     found = []
     for seed in range(10):
         try:

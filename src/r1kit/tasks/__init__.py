@@ -1,104 +1,19 @@
-"""Where problems come from: generated families, each with a difficulty dial and a small safe verifier of its own.
+"""Where problems come from: generated families, files, data sets.
 
 problems = sample_problems([ChainsTask(terms=6)], 16, seed="0/iteration-3", split="train")
 """
 
-import random
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from r1kit.tasks.families import FAMILIES, Family, Split, mutilations, split_of, validate
+from r1kit.tasks.source import ProblemSource, make_source, sample_problems
 
-from r1kit.config.tasks import TaskConfig
-from r1kit.errors import DataError, VerifierError
-from r1kit.tasks import chains, countdown, logic, ordering, pairs, sums
-from r1kit.types import Problem
-
-Split = Literal["train", "held_out"]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A family of problems: how to make one, how to read an answer, and how to tell whether it is right."""
-
-    make: Callable[..., Problem]
-    parse: Callable[[str], object]
-    """What an answer says, or None where it can't be read: prose, nothing, too long."""
-    is_right: Callable[[str, Problem], bool]
-
-
-FAMILIES = {
-    "chains": Family(chains.make, chains.parse, chains.is_right),
-    "sums": Family(sums.make, chains.parse, chains.is_right),
-    "pairs": Family(pairs.make, pairs.parse, pairs.is_right),
-    "countdown": Family(countdown.make, countdown.parse, countdown.is_right),
-    "ordering": Family(ordering.make, ordering.parse, ordering.is_right),
-    "logic": Family(logic.make, logic.parse, logic.is_right),
-}
-
-MAX_FRUITLESS_DRAWS = 2000
-"""Draws in a row without a new problem, after which the tasks count as exhausted."""
-
-
-def split_of(problem_id: str) -> Split:
-    """The split that a problem belongs to: a fifth of all contents is held out, in whatever language it is asked.
-
-    What stands after `=` (the target of a search) does not count: all problems about the same numbers go together, so
-    that whoever has seen one of them has not seen another of the other split.
-    """
-    return "held_out" if zlib.crc32(problem_id.partition("=")[0].encode()) % 5 == 0 else "train"
-
-
-def sample_problems(tasks: Sequence[TaskConfig], num_problems: int, *, seed: str, split: Split) -> list[Problem]:
-    """`num_problems` different problems of one split, drawn from the tasks by weight; the same for the same seed.
-
-    Raises DataError where the tasks hold fewer different problems than that.
-    """
-    rng = random.Random(f"{seed}/{split}")
-    weights = [task.weight for task in tasks]
-    problems: dict[str, Problem] = {}
-    fruitless = 0
-    while len(problems) < num_problems:
-        task = rng.choices(tasks, weights)[0]
-        problem = FAMILIES[task.kind].make(task, rng, rng.choice(task.languages))
-        is_new = split_of(problem.id) == split and problem.id not in problems
-        if is_new:
-            problems[problem.id] = problem
-        fruitless = 0 if is_new else fruitless + 1
-        if fruitless == MAX_FRUITLESS_DRAWS:
-            raise DataError(
-                f"only {len(problems)} different {split} problems found for the {num_problems} asked for; "
-                "ask for fewer or raise the difficulty of the tasks"
-            )
-    return list(problems.values())
-
-
-def validate(problems: Sequence[Problem], *, seed: str) -> None:
-    """Run each problem's verifier on its gold and on mutilated golds; raise VerifierError where it is wrong."""
-    rng = random.Random(seed)
-    for problem in problems:
-        is_right = FAMILIES[problem.verifier].is_right
-        if not is_right(problem.gold, problem):
-            raise VerifierError(
-                f"verifier {problem.verifier!r} refuses the gold {problem.gold!r} of {problem.prompt!r}"
-            )
-        for answer in mutilations(problem.gold, rng):
-            if is_right(answer, problem):
-                raise VerifierError(f"verifier {problem.verifier!r} accepts {answer!r} for {problem.prompt!r}")
-
-
-def mutilations(gold: str, rng: random.Random) -> list[str]:
-    """Answers that are wrong for certain: one sign changed, cut, doubled, buried in prose, hostile, or none."""
-    place = rng.randrange(len(gold))
-    alphabet = "0123456789" if gold[place].isdigit() else "+-*" if gold[place] in "+-*" else "IJKLMNOP"
-    other = rng.choice([sign for sign in alphabet if sign != gold[place]])
-    return [
-        gold[:place] + other + gold[place + 1 :],
-        gold[:-1],
-        f"{gold} {gold}",
-        f"I think that it is {gold}",
-        f"__import__('os').system('{gold}')",
-        "9**9**9**9",
-        "",
-        " ",
-    ]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "ProblemSource",
+    "Split",
+    "make_source",
+    "mutilations",
+    "sample_problems",
+    "split_of",
+    "validate",
+]

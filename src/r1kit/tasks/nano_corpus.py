@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
-from r1kit.config.tasks import ChainsTask, CountdownTask, LogicTask, OrderingTask, PairsTask, SumsTask, TaskConfig
+from r1kit.config.tasks import ChainsTask, CountdownTask, GeneratedTask, LogicTask, OrderingTask, PairsTask, SumsTask
 from r1kit.tasks import FAMILIES, countdown, pairs, split_of
 from r1kit.types import Problem
 
@@ -78,7 +78,7 @@ STYLE_SHARES = (0.56, 0.25, 0.12, 0.07)
 UNTAGGED_SHARE = 0.08
 
 # Documents of each family: what the base sees of it, easier and harder than what it is trained on later.
-TASK_MIX: tuple[tuple[float, tuple[TaskConfig, ...]], ...] = (
+TASK_MIX: tuple[tuple[float, tuple[GeneratedTask, ...]], ...] = (
     (0.34, tuple(ChainsTask(terms=terms) for terms in (2, 3, 4, 5, 6, 7, 8, 9))),
     (0.06, tuple(SumsTask(digits=digits) for digits in (1, 2, 2, 3))),
     (0.28, tuple(PairsTask(numbers=numbers) for numbers in (3, 4, 5, 6, 7))),
