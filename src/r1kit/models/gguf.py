@@ -5,6 +5,7 @@ The weights are dequantised to float32: training needs all the bits of its small
 
 import copy
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def convert(path: Path, folder: Path) -> None:
     temporary.mkdir(parents=True)
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
+    _drop_foreign_tokens(temporary / "tokenizer.json", model.get_input_embeddings().num_embeddings)
     temporary.rename(folder)
 
 
@@ -117,3 +119,10 @@ def _restore_splitting(path: Path, tokenizer: PreTrainedTokenizerBase, fields: d
         known = ", ".join(["default", "gpt-2", "smollm", *SPLIT_PATTERNS])
         raise ModelError(f"{path}: its tokenizer splits texts by {name!r}, which is not known here; known: {known}")
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([first, byte_level])
+
+
+def _drop_foreign_tokens(path: Path, num_embeddings: int) -> None:
+    """Take out the tokens that transformers adds to some vocabularies, and for which the network has no embedding."""
+    content = json.loads(path.read_text("utf-8"))
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] < num_embeddings]
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2), "utf-8")
