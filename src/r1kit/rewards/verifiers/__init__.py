@@ -6,6 +6,7 @@ from r1kit.errors import VerifierError
 from r1kit.rewards.verifiers.choice import ChoiceVerifier
 from r1kit.rewards.verifiers.exact import ExactVerifier
 from r1kit.rewards.verifiers.expression import ExpressionVerifier
+from r1kit.rewards.verifiers.json_schema import JSONVerifier
 from r1kit.rewards.verifiers.math import MathVerifier
 from r1kit.rewards.verifiers.protocol import FamilyVerifier, Judgement, Verifier
 from r1kit.tasks import FAMILIES
@@ -19,6 +20,7 @@ VERIFIERS: dict[str, Verifier] = {
     "choice": ChoiceVerifier(),
     "exact": ExactVerifier(),
     "expression": ExpressionVerifier(),
+    "json": JSONVerifier(),
 }
 
 
