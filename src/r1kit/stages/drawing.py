@@ -4,41 +4,17 @@ P: problems   G: completions a problem
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from r1kit.config.rollouts import RolloutSettings
-from r1kit.config.tasks import TaskConfig
 from r1kit.engine.rollouts import Sampler
 from r1kit.objectives.advantages import has_variance
-from r1kit.tasks import Split, sample_problems
+from r1kit.tasks.source import ProblemSource
 from r1kit.types import Group, Problem, Rollout, Verdict
-
-
-class ProblemSource:
-    """Problems of a recipe's tasks."""
-
-    def __init__(self, tasks: Sequence[TaskConfig]) -> None:
-        """Draw from these tasks."""
-        self._tasks = tasks
-
-    def sample(self, num_problems: int, *, seed: str, split: Split) -> list[Problem]:
-        """Different problems of one split; the same for the same seed."""
-        return sample_problems(self._tasks, num_problems, seed=seed, split=split)
-
-    def record(self, groups: Sequence[Group]) -> None:
-        """Learn nothing from outcomes."""
-
-    def state(self) -> dict[str, Any]:
-        """Nothing that has to be kept."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing that has to be restored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

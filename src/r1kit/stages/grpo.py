@@ -15,10 +15,10 @@ from r1kit.models.policy import Policy
 from r1kit.objectives.kl import kl_k1
 from r1kit.recipe import ZeroRecipe
 from r1kit.run import Run
-from r1kit.stages.drawing import ProblemSource, draw_groups, is_known, known_of, rewards_of
+from r1kit.stages.drawing import draw_groups, is_known, known_of, rewards_of
 from r1kit.stages.figures import Stopwatch, iteration_figures, machine_figures, rollout_rows
 from r1kit.stages.objective import ADVANTAGES, objective_loss, token_weigher
-from r1kit.tasks import sample_problems
+from r1kit.tasks.source import make_source, sample_problems
 from r1kit.training.batch import Batch, collate_rollouts, shuffled_split
 from r1kit.training.checkpoint import Progress, save_checkpoint, save_model
 from r1kit.training.optimizer import Optimizer
@@ -44,7 +44,7 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
 
     It stops early, with everything saved, where the run was asked to. `report` is told of every row of metrics.
     """
-    source = ProblemSource(recipe.tasks)
+    source = make_source(recipe.tasks, recipe.curriculum, seed=recipe.seed)
     source.load_state(progress.source)
     for iteration in range(progress.iterations_done, recipe.rollouts.num_iterations):
         seed, watch = f"{recipe.seed}/iteration-{iteration}", Stopwatch()
@@ -118,7 +118,8 @@ def advantages_of(recipe: ZeroRecipe, trainee: Trainee, groups: list[Group]) -> 
 
 def kl_of_completions(recipe: ZeroRecipe, trainee: Trainee, groups: list[Group]) -> tuple[Tensor, int]:
     """The sum of k1 over each completion (P, G), without gradient, and the number of all tokens."""
-    batch = collate_rollouts([rollout for group in groups for rollout in group.rollouts], torch.zeros(0))
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    batch = collate_rollouts(rollouts, torch.zeros(len(rollouts)))
     assert trainee.reference is not None
     policy_BT, reference_BT = (_logprobs(recipe, trainee, who, batch) for who in (trainee.policy, trainee.reference))
     return kl_k1(policy_BT, reference_BT).sum(-1).view(len(groups), -1), int(batch.completion_mask_BT.sum())

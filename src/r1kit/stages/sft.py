@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from r1kit.config.objective import OptimizerSettings
 from r1kit.errors import DataError
-from r1kit.models.chat_template import ChatTemplate
+from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.policy import Policy
+from r1kit.models.template_lint import lint_row
 from r1kit.objectives.token_weights import token_mean
 from r1kit.recipe import SFTRecipe, SFTSettings
 from r1kit.run import Run
@@ -23,14 +25,35 @@ from r1kit.training.step import optimizer_step
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One SFT pair, as tokens; only the completion trains."""
+    """One SFT example, as tokens; nothing of the prompt trains."""
 
     prompt_token_ids: tuple[int, ...]
     completion_token_ids: tuple[int, ...]
+    trainable: tuple[bool, ...] | None = None
+    """Which completion tokens train, where a conversation goes on after the first answer; None: all."""
+
+    @property
+    def row(self) -> TrainingRow:
+        """Prompt and completion in one, with what trains of them."""
+        whole = TrainingRow.of(self.prompt_token_ids, self.completion_token_ids)
+        if self.trainable is None:
+            return whole
+        return TrainingRow(whole.token_ids, (False,) * len(self.prompt_token_ids) + self.trainable)
+
+    @classmethod
+    def of(cls, row: TrainingRow) -> "Example":
+        """A row of tokens, its prompt being all before the first token that trains."""
+        first = row.trainable.index(True)
+        mask = row.trainable[first:]
+        return cls(row.token_ids[:first], row.token_ids[first:], None if all(mask) else mask)
 
 
 def read_examples(path: Path, template: ChatTemplate) -> list[Example]:
-    """The examples of a JSON Lines file with `prompt` and `completion`; raise DataError with the line of a bad row."""
+    """The examples of a JSON Lines file whose rows have `messages`, or `prompt` and `completion`.
+
+    A prompt is a question or a list of messages. Raises DataError with the line of a row that is bad or would train
+    something else than it seems to.
+    """
     try:
         lines = path.read_text("utf-8").split("\n")
     except FileNotFoundError:
@@ -40,16 +63,37 @@ def read_examples(path: Path, template: ChatTemplate) -> list[Example]:
     examples = []
     for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
-            row = json.loads(line)
-            prompt, completion = row["prompt"], row["completion"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not a JSON object with `prompt` and `completion`: {error}") from None
-        if not isinstance(prompt, str) or not isinstance(completion, str):
-            raise DataError(f"{path}:{number}: `prompt` and `completion` must be strings")
-        examples.append(Example(*template.example_token_ids(prompt, completion)))
+            examples += examples_of(json.loads(line), template)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DataError(f"{path}:{number}: not JSON: {error}") from None
+        except DataError as error:
+            raise DataError(f"{path}:{number}: {error}") from None
     if not examples:
         raise DataError(f"{path}: holds no examples")
     return examples
+
+
+def examples_of(row: object, template: ChatTemplate) -> list[Example]:
+    """The examples of one row of data, each checked; a conversation makes several where its template asks for that.
+
+    Of `messages` every turn of the assistant trains, of `prompt` and `completion` the completion alone.
+    """
+    rows = _training_rows(row, template)
+    for made in rows:
+        lint_row(template, made)
+    return [Example.of(made) for made in rows]
+
+
+def _training_rows(row: object, template: ChatTemplate) -> list[TrainingRow]:
+    if not isinstance(row, dict) or not ("messages" in row or {"prompt", "completion"} <= row.keys()):
+        raise DataError("not a JSON object with `messages`, or with `prompt` and `completion`")
+    if "messages" in row:
+        if not isinstance(row["messages"], list):
+            raise DataError("`messages` must be a list")
+        return template.training_rows(row["messages"])
+    if not isinstance(row["prompt"], str | list) or not isinstance(row["completion"], str):
+        raise DataError("`prompt` must be a string or a list of messages, and `completion` a string")
+    return [TrainingRow.of(*template.example_token_ids(row["prompt"], row["completion"]))]
 
 
 def train_sft(recipe: SFTRecipe, policy: Policy, examples: Sequence[Example], run: Run, console: Console) -> None:
@@ -95,10 +139,18 @@ def minibatches(sft: SFTSettings, examples: Sequence[Example], *, seed: int) -> 
     for epoch in range(sft.num_epochs):
         for rows in shuffled_split(len(examples), per_epoch, seed=f"{seed}/epoch-{epoch}"):
             chosen = [examples[row] for row in rows]
-            batch = collate_tokens(
-                [example.prompt_token_ids for example in chosen], [example.completion_token_ids for example in chosen]
-            )
+            batch = collate_examples(chosen)
             yield replace(batch, token_weights_BT=token_mean(batch.completion_mask_BT))
+
+
+def collate_examples(examples: Sequence[Example]) -> Batch:
+    """The tensors of examples; only what trains of them is under the mask, whatever its token id is."""
+    batch = collate_tokens([e.prompt_token_ids for e in examples], [e.completion_token_ids for e in examples])
+    for row, example in enumerate(examples):
+        if example.trainable is not None:
+            first = len(example.prompt_token_ids)
+            batch.completion_mask_BT[row, first : first + len(example.trainable)] = torch.tensor(example.trainable)
+    return batch
 
 
 def sft_step(policy: Policy, optimizer: Optimizer, minibatch: Batch, *, max_tokens_per_microbatch: int = 2048) -> float:
