@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from r1kit.config.rollouts import RewardSettings
-from r1kit.models.chat_template import ChatTemplate
+from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.loading import load_policy
-from r1kit.models.policy import Policy
 from r1kit.objectives.advantages import group_norm_advantages
 from r1kit.pipeline import check_before_start, make_trainee
 from r1kit.recipe import PretrainRecipe, Recipe, SFTRecipe, ZeroRecipe, dump_recipe
@@ -32,18 +30,17 @@ def show_dry_run(recipe: Recipe, console: Console) -> None:
         _show_zero(recipe, console)
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model)
-        examples = sft.read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
+        template = ChatTemplate.of(policy, recipe.template)
+        examples = sft.read_examples(recipe.data, template)
         console.print(f"{len(examples)} examples, {sft.num_steps(recipe.sft, examples)} optimizer steps")
-        show_tokens(policy, examples[0].prompt_token_ids, examples[0].completion_token_ids, console)
+        show_tokens(template, examples[0].row, console)
     elif isinstance(recipe, PretrainRecipe):
         policy = pretrain.make_policy(recipe)
         tokens = recipe.pretrain.num_steps * recipe.pretrain.rows_per_step * recipe.pretrain.row_tokens
         console.print(f"{policy.num_parameters():,} parameters, {tokens:,} tokens to read")
-        rows = pretrain.corpus_rows(
-            ChatTemplate(policy.tokenizer, "nano"), recipe.pretrain.row_tokens, seed=f"{recipe.seed}/0"
-        )
-        row = next(rows)
-        show_tokens(policy, row[:1], row[1:64], console)
+        template = ChatTemplate(policy.tokenizer, "nano")
+        first = next(pretrain.corpus_rows(template, recipe.pretrain.row_tokens, seed=f"{recipe.seed}/0"))[:64]
+        show_tokens(template, TrainingRow.of(first[:1], first[1:]), console)
 
 
 def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
@@ -68,7 +65,8 @@ def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
         "iterations, held-out tests apart (one iteration was run on this machine)"
     )
     console.print("the first rollout, token by token:")
-    show_tokens(trainee.policy, probe.rollout.prompt_token_ids, probe.rollout.completion.token_ids, console)
+    row = TrainingRow.of(probe.rollout.prompt_token_ids, probe.rollout.completion.token_ids)
+    show_tokens(trainee.sampler.template, row, console)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +104,10 @@ def probe_iteration(recipe: ZeroRecipe, trainee: Trainee) -> Probe:
     return Probe(rollouts[0], trained - started, sampling_at_full + training_at_full)
 
 
-def show_tokens(policy: Policy, prompt: Sequence[int], completion: Sequence[int], console: Console) -> None:
-    """Print an example token by token: number, id, text, and whether it trains."""
-    table = Table("position", "id", "token", "trains", box=None)
-    for position, token_id in enumerate([*prompt, *completion]):
-        token = repr(policy.tokenizer.decode([token_id]))
-        table.add_row(str(position), str(token_id), token, "yes" if position >= len(prompt) else "")
+def show_tokens(template: ChatTemplate, row: TrainingRow, console: Console) -> None:
+    """Print a row token by token: number, id, text, whether it trains, and what the tokenizer calls it."""
+    table = Table("position", "id", "token", "trains", "", box=None)
+    for position, (token_id, trains) in enumerate(zip(row.token_ids, row.trainable, strict=True)):
+        token = repr(template.tokenizer.decode([token_id]))
+        table.add_row(str(position), str(token_id), token, "yes" if trains else "", template.meaning(token_id))
     console.print(table)

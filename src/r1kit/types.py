@@ -89,7 +89,7 @@ class Completion:
     logprobs: tuple[float, ...]
     """Log-probability of each token under the policy that sampled it, at the sampling temperature. Length T."""
     text: str
-    """The ids decoded, without the end-of-sequence token."""
+    """The ids decoded, without the control token that ended them (end of sequence, or of turn)."""
     finish_reason: FinishReason
     policy_version: int
     """How many iterations of training the sampling weights had seen."""

@@ -120,7 +120,7 @@ def test_examples_are_read_with_their_tokens(data, tokenizer):
         (b'"text"', ":2"),
         (b"3", ":2"),
         (b'{"prompt": "x"}', ":2.*completion"),
-        (b'{"prompt": "x", "completion": 3}', ":2.*strings"),
+        (b'{"prompt": "x", "completion": 3}', ":2.*a string"),
         (b'{"prompt": "\xff", "completion": "x"}', "examples.jsonl"),
     ],
 )

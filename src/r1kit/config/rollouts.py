@@ -14,6 +14,26 @@ class TemplateSettings(Settings):
 
     kind: Literal["nano", "r1_zero", "chat"] = "nano"
     """`nano`: a short one; `r1_zero`: the paper's, word for word (table 1); `chat`: the tokenizer's own."""
+    system: str | None = None
+    """What a system message says, where the conversation brings none; `chat` only. Unset: none is given, and the
+    template may write its own."""
+    instruction: str = ""
+    """Stands on a line of its own after each question, such as "Please reason step by step, and put your final answer
+    within \\boxed{}."."""
+    prefill: str = ""
+    """The first words of every answer, such as `<think>`: they stand in the prompt and do not train."""
+    bos: bool | None = None
+    """Whether prompts begin with the BOS token, once. Unset: as the chat template, or for plain text the tokenizer, has
+    it; where the two disagree a run is refused."""
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """What the tokenizer's chat template can be told besides, such as `enable_thinking`; `chat` only."""
+
+    @model_validator(mode="after")
+    def _no_setting_is_idle(self) -> "TemplateSettings":
+        if self.kind != "chat" and (self.system is not None or self.options):
+            idle = "options" if self.options else "system"
+            raise ValueError(f"template.{idle} is set, but template.kind is {self.kind!r}; only 'chat' has it")
+        return self
 
 
 class SamplingSettings(Settings):

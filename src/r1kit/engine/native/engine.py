@@ -225,11 +225,16 @@ class NativeEngine:
 
     def _at_stop(self, rows: Rows, first_row: int) -> Tensor:
         """True (N,) for rows whose last token, or whose text's end, is one of their own stops."""
-        found_N = torch.zeros(len(rows.requests), dtype=torch.bool)
-        for row in range(first_row, len(rows.requests)):
-            stop, stop_token_ids = rows.requests[row].sampling.stop, rows.requests[row].sampling.stop_token_ids
-            if stop_token_ids:
-                found_N[row] = int(rows.token_ids_NT[row, rows.counts_N[row] - 1]) in stop_token_ids
+        last_N = rows.token_ids_NT.gather(1, rows.counts_N[:, None] - 1)[:, 0]
+        stops = [request.sampling.stop_token_ids for request in rows.requests]
+        found_N = torch.zeros(len(stops), dtype=torch.bool)
+        for stop_token_ids in set(stops[first_row:]) - {()}:
+            # All rows of a run share their stops, so that this is one look at one tensor.
+            is_theirs_N = torch.tensor([other == stop_token_ids for other in stops])
+            found_N |= is_theirs_N & torch.isin(last_N, torch.tensor(stop_token_ids))
+        found_N[:first_row] = False
+        for row in range(first_row, len(stops)):
+            stop = rows.requests[row].sampling.stop
             if stop and not found_N[row]:
                 # A token holds at least one byte, so the longest stop string lies within that many tokens.
                 tail = max(len(text.encode()) for text in stop)
@@ -240,8 +245,7 @@ class NativeEngine:
 
     def _completion(self, rows: Rows, row: int, reason: FinishReason) -> Completion:
         token_ids = tuple(rows.token_ids_NT[row, : rows.counts_N[row]].tolist())
-        eos = self._policy.tokenizer.eos_token_id
-        shown = token_ids[:-1] if token_ids[-1] == eos else token_ids
+        shown = token_ids[:-1] if self._is_end(token_ids[-1], rows.requests[row]) else token_ids
         return Completion(
             token_ids=token_ids,
             logprobs=tuple(rows.logprobs_NT[row, : rows.counts_N[row]].tolist()),
@@ -249,6 +253,14 @@ class NativeEngine:
             finish_reason=reason,
             policy_version=self._version,
         )
+
+    def _is_end(self, token_id: int, request: Request) -> bool:
+        """True for a control token that ended the request: it is no part of the text, as a stop like `</answer>` is."""
+        tokenizer = self._policy.tokenizer
+        if token_id == tokenizer.eos_token_id:
+            return True
+        added = tokenizer.added_tokens_decoder.get(token_id) if token_id in request.sampling.stop_token_ids else None
+        return added is not None and added.special
 
     def _keep(self, rows: Rows, running_N: Tensor) -> None:
         """Let go of the other rows: the last running ones move into their slots, so that running rows stay together."""
