@@ -28,7 +28,7 @@ class Journal:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = path.open("ab+")
+            self._file: IO[bytes] = path.open("ab")
             self._lock()
             self.notes = self._settled(settings_path, _as_read(settings), _as_read(notes))
             self._cut_torn_line()
@@ -47,17 +47,17 @@ class Journal:
 
     def rows(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Each row, and where in the file it ends; raise RunError for a row that is none."""
-        self._file.seek(0)
         end = 0
-        for number, line in enumerate(self._file, start=1):
-            end += len(line)
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise RunError(f"{self.path}, line {number}: damaged; cut the file before it to go on from there")
-            yield row, end
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                end += len(line)
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    row = None
+                if not isinstance(row, dict):
+                    raise RunError(f"{self.path}, line {number}: damaged; cut the file before it to go on from there")
+                yield row, end
 
     def cut_back(self, end: int) -> None:
         """Forget all that stands after a place that `rows` named."""
@@ -84,7 +84,7 @@ class Journal:
     def _settled(self, path: Path, settings: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
         """The notes of whoever began the file."""
         if not path.is_file():
-            if self._file.seek(0, os.SEEK_END):
+            if os.fstat(self._file.fileno()).st_size:
                 raise RunError(
                     f"{self.path} holds rows, but not {path.name} beside it that says how they were made; "
                     "name another file"
@@ -106,17 +106,17 @@ class Journal:
 
     def _cut_torn_line(self) -> None:
         """A process that was killed while it wrote leaves a line without its end."""
-        end = position = self._file.seek(0, os.SEEK_END)
-        while position > 0:
-            start = max(0, position - 65536)
-            self._file.seek(start)
-            found = self._file.read(position - start).rfind(b"\n")
-            if found >= 0:
-                if start + found + 1 < end:
-                    self.cut_back(start + found + 1)
-                return
-            position = start
-        self.cut_back(0)
+        with self.path.open("rb") as file:
+            whole = position = file.seek(0, os.SEEK_END)
+            while position > 0:
+                start = max(0, position - 65536)
+                file.seek(start)
+                found = file.read(position - start).rfind(b"\n")
+                if found >= 0:
+                    whole = start + found + 1
+                    break
+                position = whole = start
+        self.cut_back(whole)
 
 
 def differences(before: object, now: object, path: str = "") -> list[str]:
