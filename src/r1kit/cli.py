@@ -108,6 +108,24 @@ def _train(loaded: "Recipe", name: str, *, run: Path | None, resume: bool, dry_r
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, demos, or stages.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page; by default report.html in RUN, for several RUNs here.")
+    ] = None,
+    json_: JsonOption = None,
+) -> None:
+    """Make one self-contained page of a run, or of several side by side: curves, a run doctor, rollouts, recipe."""
+    from r1kit.insight.report import write_report
+    from r1kit.insight.summary import show_report, write_json
+
+    page = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
+    figures = write_report(runs, page)
+    write_json(figures, json_)
+    show_report(figures, page, to_stderr=json_ == "-")
+
+
+@app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A folder, run, GGUF file, hub id, or nano.")],
     out: Annotated[Path, typer.Argument(help="The new folder.")],

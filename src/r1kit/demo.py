@@ -90,9 +90,8 @@ def run_demo(
             f"interrupted; all is saved, go on with: r1 demo --seed {seed} --run {folder} --resume"
         ) from error
     with disk_errors(folder):
-        curves = learning_curves(folder / "zero")
-        (folder / "learning_curve.svg").write_text(curves, "utf-8")
-        write_report(folder / "report.html", folder / "zero", curves, figures)
+        (folder / "learning_curve.svg").write_text(learning_curves(folder / "zero"), "utf-8")
+        write_report([folder], folder / "report.html")
         write_figures(figures, json_path)
     show(figures, console)
     console.print(f"report: {folder / 'report.html'}\nmodel:  {folder / 'zero' / 'final'}", highlight=False)
@@ -194,7 +193,7 @@ def _forced(sampler: Sampler, problems: Sequence[Problem], style: str) -> Figure
     groups: list[Group] = []
     for text, chosen in by_opening.items():
         groups += sampler.groups(chosen, 1, seed="demo", opening=text)
-    return summarise(groups)
+    return summarise(groups) | drawn_by(sampler)
 
 
 def measure_pass_at_16(bench: Bench, base: Policy) -> Figures:

@@ -10,7 +10,6 @@ from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.rollouts import Sampler
 from r1kit.errors import Interrupted, RecipeError
 from r1kit.insight.console import TrainingConsole
-from r1kit.insight.curves import learning_curves
 from r1kit.insight.report import write_report
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.loading import load_policy
@@ -36,6 +35,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
             if not _is_complete(run, console):
                 train_base(recipe, run, console)
                 _stop_if_asked(run)
+                _write_report(run, console)
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model, trains=True)
         examples = read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
@@ -43,6 +43,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
             if not _is_complete(run, console):
                 train_sft(recipe, policy, examples, run, console)
                 _stop_if_asked(run)
+                _write_report(run, console)
 
 
 def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool, console: Console) -> None:
@@ -67,8 +68,8 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
         run.log_text(live.verdict)
         console.print(live.verdict, highlight=False)
         _stop_if_asked(run)
-        write_report(run.folder / "report.html", run.folder, learning_curves(run.folder), run.read("metrics.jsonl")[-1])
-        console.print(f"model:  {run.final}\nreport: {run.folder / 'report.html'}", highlight=False)
+        console.print(f"model:  {run.final}", highlight=False)
+        _write_report(run, console)
 
 
 def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
@@ -139,6 +140,11 @@ def _is_complete(run: Run, console: Console) -> bool:
     if run.final.is_dir():
         console.print(f"this run is complete; the model is in {run.final}", highlight=False)
     return run.final.is_dir()
+
+
+def _write_report(run: Run, console: Console) -> None:
+    write_report([run.folder], run.folder / "report.html")
+    console.print(f"report: {run.folder / 'report.html'}", highlight=False)
 
 
 def _stop_if_asked(run: Run) -> None:

@@ -61,6 +61,8 @@ class Chart:
     traces: Sequence[Trace]
     levels: Sequence[tuple[str, float]] = field(default_factory=tuple)
     """(what, height) of lines across."""
+    marks: Sequence[tuple[str, int]] = ()
+    """(what, iteration) of lines upright."""
 
     def spec(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -74,6 +76,7 @@ class Chart:
                 for t in self.traces
             ],
             "levels": [{"label": label, "y": height} for label, height in self.levels],
+            "marks": [{"label": label, "x": place} for label, place in self.marks],
         }
 
 
@@ -143,6 +146,8 @@ PLANS: tuple[Plan, ...] = (
          MEANINGS["peak_memory_bytes"], "bytes"),
 )  # fmt: skip
 
+ZERO_TELLS = {"held_out", "reward", "dead_group_share", "truncated_share"}
+"""Charts that are drawn even where all is 0."""
 NOT_DRAWN = {"iteration", "step", "k", "n", "num_updates", "completion_tokens", "seconds", "pass_at_1_stderr"}
 
 
@@ -152,7 +157,7 @@ def charts_of(records: Sequence[RunRecord]) -> list[Chart]:
     if not any("reward" in row for record in records for row in record.metrics):
         plans = [_as_hero(plan) if plan.name == "loss" else plan for plan in plans]
     charts = [_chart(plan, records) for plan in [*plans, *_other_plans(records)]]
-    return [chart for chart in charts if chart.traces]
+    return [chart for chart in charts if any(any(trace.ys) or chart.plan.name in ZERO_TELLS for trace in chart.traces)]
 
 
 def _as_hero(plan: Plan) -> Plan:
@@ -168,6 +173,8 @@ def _chart(plan: Plan, records: Sequence[RunRecord]) -> Chart:
         for curve in plan.curves
         for trace in traces_of(curve, record.metrics, run=number)
     ]
+    if any(curve.look == "area" for curve in plan.curves):
+        traces = [trace for trace in traces if any(trace.ys)]
     return Chart(plan=plan, traces=traces, levels=_levels(plan, records) if traces else ())
 
 

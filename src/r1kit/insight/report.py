@@ -1,56 +1,115 @@
-"""A run as one self-contained page: its curves, its figures, and the same problems at the start and at the end."""
+"""`r1 report`: runs as one self-contained page: did they learn, what went wrong, and what did they write."""
 
-import json
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from r1kit.run import read_rows
+from r1kit.errors import RunError
+from r1kit.insight.charts import PLANS, Chart, charts_of
+from r1kit.insight.doctor.course import Course
+from r1kit.insight.doctor.diagnosis import Diagnosis, diagnose
+from r1kit.insight.doctor.finding import Severity
+from r1kit.insight.markup import Html
+from r1kit.insight.overview import overview
+from r1kit.insight.page import page
+from r1kit.insight.records import RunRecord, read_records
+from r1kit.insight.rivals import rival_levels, rivals_of
+from r1kit.insight.rollout_table import rollout_columns, word_chart
+from r1kit.insight.sections import (
+    chart_card,
+    curves_section,
+    doctor_section,
+    recipe_section,
+    rivals_section,
+    rollouts_section,
+)
+from r1kit.insight.story import story_of
+from r1kit.run import plain, write_whole
 
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-svg { max-width: 100%; height: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-td, th { padding: .3rem .8rem; text-align: left; vertical-align: top; border-bottom: 1px solid #8884; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: 13px; }
-.right { color: #2a9d5c; } .wrong { color: #d1495b; }
-"""
-ROLLOUTS_SHOWN = 24
+
+def write_report(runs: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write the page of these runs (folders of runs, demos or stages) to `out`; returns its figures.
+
+    Raises RunError where a folder holds no run, or `out` can't be written.
+    """
+    records = read_records(runs)
+    diagnoses = [diagnose(record.metrics, settings=record.recipe, rollouts=record.rollouts) for record in records]
+    text = render(records, diagnoses)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, text)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror}; name another file with --out") from error
+    return report_figures(records, diagnoses)
 
 
-def write_report(path: Path, folder: Path, curves_svg: str, figures: Mapping[str, object]) -> None:
-    """Write the page of the run in `folder`; needs no network and no script."""
-    rows = read_rows(folder / "rollouts.jsonl")
-    first, last = (
-        [row for row in rows if row["iteration"] == edge]
-        for edge in (min(row["iteration"] for row in rows), max(row["iteration"] for row in rows))
+def render(records: Sequence[RunRecord], diagnoses: Sequence[Diagnosis]) -> str:
+    """The page as text."""
+    charts = all_charts(records)
+    if len(records) == 1:
+        charts = [replace(chart, marks=_marks(chart, diagnoses[0])) for chart in charts]
+    key = next((chart for chart in charts if chart.plan.section == "hero"), None)
+    drawn = {chart.plan.name for chart in charts}
+    parts: list[tuple[str, Html | None]] = [
+        ("Overview", overview(records, diagnoses, chart_card(key, is_key=True) if key else None)),
+        ("Doctor", doctor_section(records, diagnoses, drawn)),
+        ("Curves", curves_section(charts)),
+        ("Rivals", rivals_section(records[0]) if len(records) == 1 else None),
+        ("Rollouts", rollouts_section(records)),
+        ("Recipe", recipe_section(records)),
+    ]
+    title = " · ".join(record.name for record in records)
+    return page(
+        f"{title} – r1kit",
+        [(name, part) for name, part in parts if part is not None],
+        charts={
+            "charts": {chart.plan.name: chart.spec() for chart in charts},
+            "rivals": [asdict(rival) for rival in rivals_of(records[0].demo)] if len(records) == 1 else [],
+        },
+        rollouts=rollout_columns(records),
+        runs=[record.name for record in records],
     )
-    body = (
-        f"<h1>R1-Zero: {escape(folder.parent.name)}</h1>{curves_svg}"
-        f"<h2>Figures</h2><pre>{escape(json.dumps(figures, indent=2))}</pre>"
-        f"<h2>Rollouts</h2><table><tr><th>iteration {first[0]['iteration']}</th>"
-        f"<th>iteration {last[0]['iteration']}</th></tr>{_side_by_side(first, last)}</table>"
-    )
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>r1kit</title>'
-    path.write_text(
-        f"<!doctype html><html><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n", "utf-8"
-    )
 
 
-def _side_by_side(first: list[dict], last: list[dict]) -> str:
-    pairs = zip(_one_a_problem(first), _one_a_problem(last), strict=False)
-    return "".join(f"<tr><td>{_cell(left)}</td><td>{_cell(right)}</td></tr>" for left, right in pairs)
+def all_charts(records: Sequence[RunRecord]) -> list[Chart]:
+    """The charts of the metrics, those that need more than metrics put in their places."""
+    charts = charts_of(records)
+    if len(records) > 1:
+        return charts
+    levels = rival_levels(records[0].demo)
+    charts = [replace(chart, levels=levels) if chart.plan.name == "held_out" else chart for chart in charts]
+    words = word_chart(records[0], next(plan for plan in PLANS if plan.name == "words"))
+    place = next((n + 1 for n, c in enumerate(charts) if c.plan.name == "reflections_per_completion"), len(charts))
+    return [*charts[:place], *([words] if words.traces else []), *charts[place:]]
 
 
-def _one_a_problem(rows: list[dict]) -> list[dict]:
-    """The first rollout of each problem, families in turn."""
-    chosen = {row["problem_id"]: row for row in reversed(rows)}
-    return sorted(chosen.values(), key=lambda row: row["problem_id"].partition("/")[0])[:ROLLOUTS_SHOWN]
+def _marks(chart: Chart, diagnosis: Diagnosis) -> list[tuple[str, int]]:
+    """Where the doctor saw a problem, or a warning, on this chart."""
+    ill = [*diagnosis.of(Severity.PROBLEM), *diagnosis.of(Severity.WARNING)]
+    return [(found.name, found.iteration) for found in ill if found.chart == chart.plan.name and found.iteration]
 
 
-def _cell(row: dict) -> str:
-    verdict = "right" if row["parts"]["accuracy"] else "wrong"
-    return (
-        f"<b>{escape(row['prompt'])}</b> <span class={verdict}>{verdict}</span><pre>{escape(row['completion'])}</pre>"
-    )
+def report_figures(records: Sequence[RunRecord], diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:
+    """What `--json` reports: of each run its state, its story, its findings, its first and its last test."""
+    return {"runs": [_figures(record, found) for record, found in zip(records, diagnoses, strict=True)]}
+
+
+def _figures(record: RunRecord, diagnosis: Diagnosis) -> dict[str, Any]:
+    course = Course(record.metrics, record.recipe)
+    tests = [test for _, test in course.tests]
+    found: dict[str, Any] = {
+        "name": record.name,
+        "folder": str(record.folder),
+        "kind": record.kind,
+        "status": record.status.value,
+        "iterations": len(course.trained),
+        "story": story_of(record).headline,
+        "verdict": diagnosis.verdict.line if diagnosis.verdict else None,
+        "findings": [asdict(finding) for finding in diagnosis.findings],
+        "faults": list(record.faults),
+        "before": tests[0] if tests else None,
+        "after": tests[-1] if len(tests) > 1 else None,
+        "num_rollouts": record.num_rollouts,
+    }
+    return plain(found)  # type: ignore[return-value]

@@ -54,8 +54,14 @@ def _walk(settings: BaseModel, defaults: BaseModel | None, path: str) -> Iterato
                 yield from _walk(inner, None, f"{here}.{number}")
         else:
             known = default is not PydanticUndefined
+            default = value if name == "kind" and not known else default
             meaning = " ".join((field.description or "").split())
-            yield Setting(path=here, value=shown(value), default=shown(default) if known else "", meaning=meaning)
+            yield Setting(
+                path=here,
+                value=shown(value),
+                default=shown(default) if known or name == "kind" else "",
+                meaning=meaning,
+            )
 
 
 def flattened(tree: object, path: str = "") -> dict[str, str]:

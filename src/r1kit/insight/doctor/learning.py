@@ -8,6 +8,8 @@ from r1kit.insight.doctor.finding import Check, Finding, Severity
 SOLVED = 0.95
 FALL_NOISE = 2.5
 """Standard errors of a fall from the best of several tests: the best one is partly luck."""
+ALARM_NOISE = 1.5
+"""Times the noise: the doctor looks at every iteration, so that one in forty would be a false alarm at two errors."""
 WIDE_GAP = 0.10
 COARSE_TEST = 0.05
 
@@ -29,7 +31,7 @@ def trend(course: Course) -> Finding | None:
     if name == "pass_at_1" and found.after > SOLVED:
         sentence = f"{label} {found.after:.2f}; harder problems would teach more"
         return Finding(name="solved", severity=Severity.GOOD, sentence=sentence, evidence=evidence, chart=name)
-    if found.fell:
+    if found.before - found.after > ALARM_NOISE * found.noise:
         return Finding(
             name="getting worse",
             severity=Severity.PROBLEM,
