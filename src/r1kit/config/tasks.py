@@ -75,6 +75,12 @@ class ArithmeticTask(TaskSettings):
     """Signs between the numbers, drawn evenly; every quotient is an integer."""
     digits: int = Field(default=2, ge=1, le=6)
     """Digits of each number; a number that is divided has more."""
+    largest: int | None = Field(default=None, ge=2, le=999_999)
+    """Numbers from 1 to this, instead of `digits`."""
+    question: str | None = Field(default=None, pattern=r"\{expression\}")
+    """What is asked, with `{expression}` in it. Unset: one of three ways in the language of the question."""
+    verifier_options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the `math` verifier: a chat model that marks no answer needs `last_expression`."""
     terms: int = Field(default=2, ge=2, le=8)
     """How many numbers."""
 

@@ -15,10 +15,10 @@ QUESTIONS = {
 
 def make(task: ArithmeticTask, rng: random.Random, language: str) -> Problem:
     """Numbers joined by signs, times and divided-by binding tighter; every quotient on the way is an integer."""
-    low, high = 10 ** (task.digits - 1), 10**task.digits - 1
+    low, high = (1, task.largest) if task.largest else (10 ** (task.digits - 1), 10**task.digits - 1)
     numbers = [rng.randint(low, high) for _ in range(task.terms)]
     signs = [rng.choice(task.operations) for _ in range(task.terms - 1)]
-    phrase = rng.randrange(len(QUESTIONS[language]))
+    question = task.question or rng.choice(QUESTIONS[language])
     total, start = 0, 0
     while start < len(numbers):
         end = next((place for place in range(start + 1, len(numbers)) if signs[place - 1] in "+-"), len(numbers))
@@ -29,11 +29,15 @@ def make(task: ArithmeticTask, rng: random.Random, language: str) -> Problem:
     expression = joined.strip()
     return Problem(
         id=f"arithmetic/{expression.replace(' ', '')}",
-        prompt=QUESTIONS[language][phrase].format(expression=expression),
+        prompt=question.replace("{expression}", expression),
         gold=str(total),
         verifier="math",
         language=language,
-        meta={"expression": expression, "difficulty": task.digits * task.terms},
+        meta={
+            "expression": expression,
+            "difficulty": len(str(high)) * task.terms,
+            "verifier_options": task.verifier_options,
+        },
     )
 
 
