@@ -1,12 +1,13 @@
 /* One completion as elements: thinking and answer apart, reflective words marked. All of its text is text. */
 
-const FOLD = 1500;
+/* A longer piece is folded: its beginning and its end are shown. */
+const FOLD = 1500, FOLDED_HEAD = 900, FOLDED_TAIL = 350;
 
 /* [kind, text] pieces of a completion; kind is think, answer or outside. */
 function piecesOf(text) {
   const pieces = [];
   let rest = text;
-  const put = (kind, piece) => { if (piece.trim() || kind === "answer") pieces.push([kind, piece]); };
+  const put = (kind, piece) => { if (piece.trim()) pieces.push([kind, piece]); };
   const opened = rest.indexOf("<think>"), closed = rest.indexOf("</think>");
   if (opened >= 0 || closed >= 0) {
     // Where the prompt ends with <think>, the completion begins inside it.
@@ -23,7 +24,8 @@ function piecesOf(text) {
     put("answer", rest.slice(answer + 8, end >= 0 ? end : rest.length));
     rest = end >= 0 ? rest.slice(end + 9) : "";
   }
-  put("outside", rest);
+  // A chat model answers in plain words after its thinking.
+  put(closed >= 0 && answer < 0 ? "answer" : "outside", rest);
   return pieces;
 }
 
@@ -47,25 +49,24 @@ function wordPattern({ latin, other }) {
 }
 
 function textOf(text, { words, sought, verdict, isCut }) {
-  const place = make("div", { class: "text" });
-  const isLong = text.length > FOLD * 1.3;
-  const show = (shown) => {
-    const pieces = piecesOf(shown).map(([kind, piece]) => {
-      const tag = { think: "thinking", answer: "answer", outside: null }[kind];
-      const tone = kind === "answer" ? ` ${verdict}` : "";
-      return make("div", { class: kind + tone }, tag && make("span", { class: "tag" }, tag), marked(piece.trim(), words, sought));
-    });
-    place.replaceChildren(...(pieces.length ? pieces : [make("div", { class: "outside" }, "(empty)")]));
-    if (isCut) place.append(make("div", { class: "cut" }, "cut at the limit"));
-  };
-  if (!isLong || sought) {
-    show(text);
+  const pieces = piecesOf(text).map(([kind, piece]) => {
+    const tag = { think: "thinking", answer: "answer", outside: null }[kind];
+    const place = make("div", { class: kind === "answer" ? `answer ${verdict}` : kind });
+    const isFolded = piece.length > FOLD && !sought;
+    const body = () => marked(piece.trim(), words, sought);
+    place.append(...[tag && make("span", { class: "tag" }, tag), isFolded ? folded(piece.trim(), words, body) : body()].filter(Boolean));
     return place;
-  }
-  show(`${text.slice(0, FOLD)} …`);
-  const more = make("button", { class: "more", type: "button" }, `show all ${text.length.toLocaleString("en")} signs`);
-  more.addEventListener("click", () => { show(text); });
-  place.append(more);
+  });
+  const cut = isCut ? make("div", { class: "cut" }, "cut at the limit") : null;
+  return make("div", { class: "text" }, ...(pieces.length ? pieces : [make("div", { class: "outside" }, "(empty)")]), cut);
+}
+
+function folded(piece, words, body) {
+  const place = make("span");
+  const more = make("button", { class: "more", type: "button" }, `… show all ${piece.length.toLocaleString("en")} characters …`);
+  more.addEventListener("click", () => place.replaceChildren(body()));
+  const [head, tail] = [piece.slice(0, FOLDED_HEAD), piece.slice(-FOLDED_TAIL)];
+  place.append(marked(head, words, ""), "\n", more, "\n", marked(tail, words, ""));
   return place;
 }
 

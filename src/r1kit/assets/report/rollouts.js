@@ -233,10 +233,10 @@ class AllRollouts {
 }
 
 /* Two views of one table; the second is built when it is asked for. */
-async function setUpRollouts() {
+async function setUpRollouts(unpacking) {
   const viewer = document.getElementById("viewer");
   if (!viewer) return;
-  const table = JSON.parse(await unpack("rollouts-data"));
+  const table = JSON.parse(await unpacking);
   const words = wordPattern(table.words);
   const views = [["Same problem, side by side", SideBySide], ["All rollouts", AllRollouts]];
   const built = [], body = make("div");
@@ -250,7 +250,10 @@ async function setUpRollouts() {
   open(0);
 }
 
-const rolloutsReady = chartsReady.then(setUpRollouts).catch((error) => {
+// Inflating runs beside the main thread, so it starts now; the curves come first on the screen.
+const unpacking = unpack("rollouts-data");
+unpacking.catch(() => {});
+const rolloutsReady = chartsReady.then(() => setUpRollouts(unpacking)).catch((error) => {
   const viewer = document.getElementById("viewer");
   if (viewer) viewer.textContent = `The rollouts cannot be shown: ${error.message}`;
 });

@@ -19,15 +19,20 @@ function make(tag, options = {}, ...children) {
 
 const dataOf = (id) => JSON.parse(document.getElementById(id).textContent);
 
+function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const binary = atob(base64);
+  const bytes = new Uint8Array(binary.length);
+  for (let place = 0; place < binary.length; place++) bytes[place] = binary.charCodeAt(place);
+  return bytes;
+}
+
 /* The text that was deflated into an element. */
 async function unpack(id) {
   if (typeof DecompressionStream === "undefined") {
     throw new Error("this browser cannot unpack the report's data: it is older than 2023");
   }
-  const binary = atob(document.getElementById(id).textContent);
-  const bytes = new Uint8Array(binary.length);
-  for (let place = 0; place < binary.length; place++) bytes[place] = binary.charCodeAt(place);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const stream = new Blob([bytesOf(document.getElementById(id).textContent)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Response(stream).text();
 }
 
