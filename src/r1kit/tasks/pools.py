@@ -94,8 +94,8 @@ class Deck:
         """Go on from a place; raise DataError where it is a place in other problems."""
         if (state["num_problems"], state["digest"]) != (len(self.problems), self._digest()):
             raise DataError(
-                f"the data has changed since the checkpoint, which was made with {state['num_problems']:,} other "
-                f"problems, beginning now with {self.problems[0].id!r}; restore it, or begin a new run"
+                f"the data has changed since the checkpoint: {state['num_problems']:,} problems then, "
+                f"{len(self.problems):,} now, or other ones; restore the file, or begin a new run"
             )
         self._begin_epoch(state["epoch"])
         self._position, self._put_aside = state["position"], list(state["put_aside"])

@@ -108,7 +108,8 @@ class RowReader:
     def _prompt(self, question: str, row: Row, verifier: str) -> str:
         choices = row.get("choices")
         if self.task.instruction is None:
-            return _choice_prompt(question, choices) if verifier == "choice" else question
+            shows_choices = verifier == "choice" and choices is not None
+            return _choice_prompt(question, choices) if shows_choices else question
         parts: dict[str, Callable[[], str]] = {
             "{question}": lambda: question,
             # Without a question and an instruction, what is left of the prompt is the lettered lines.

@@ -98,11 +98,6 @@ class ProblemSource:
         if self._rates:
             self._rates.load_state(state["solve_rates"])
 
-    @property
-    def reports(self) -> list[SetReport]:
-        """What became of the rows of each file and data set."""
-        return [load_problems(task).report for task in _file_tasks(self._tasks)]
-
     def _share(self, place: int) -> float:
         """How much of its weight a generated task keeps; files are chosen from problem by problem."""
         is_adapted = self._rates is not None and isinstance(self._pools[place], Family)
@@ -117,6 +112,11 @@ def sample_problems(tasks: Sequence[TaskConfig], num_problems: int, *, seed: str
     pools, weights = _pools(tasks, split, seed=f"{seed}/{split}"), [task.weight for task in tasks]
     drawn = _draw(pools, weights, num_problems, rng=random.Random(f"{seed}/{split}"), split=split)
     return [problem for _, problem in drawn]
+
+
+def reports_of(tasks: Sequence[TaskConfig]) -> list[SetReport]:
+    """What became of the rows of each file and data set."""
+    return [load_problems(task).report for task in _file_tasks(tasks)]
 
 
 def verifiers_of(tasks: Sequence[TaskConfig]) -> dict[str, str]:
