@@ -83,11 +83,20 @@ def train(
         typer.Option("--dry-run", help="Show the resolved recipe, a forecast and the first example; train nothing."),
     ] = False,
     explain: ExplainOption = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="First list every setting in which the recipe is not the paper's R1-Zero.")
+    ] = False,
 ) -> None:
     """Train what a recipe describes."""
     from r1kit.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
+    if paper:
+        from rich.console import Console
+
+        from r1kit.paper import show_deviations
+
+        show_deviations(loaded, Console(markup=False))
     _train(loaded, recipe.stem, run=run, resume=resume, dry_run=dry_run, explain=explain)
 
 

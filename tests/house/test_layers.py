@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = """
-    cli · options · demo · forecast · pipeline · serving
+    cli · options · demo · forecast · paper · pipeline · serving
     stages
     insight · evaluation
     run · training
