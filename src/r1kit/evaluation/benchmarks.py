@@ -145,7 +145,7 @@ def _find(name: str, settings: EvalSettings, data: Path | None) -> Task:
     if name in BENCHMARKS:
         return _benchmark(name, BENCHMARKS[name], settings, data)
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.is_file() or path.suffix or len(path.parts) > 1:
         return _file(path, settings)
     known = [*BENCHMARKS, *FAMILIES, *GENERATED_SETS]
     close = difflib.get_close_matches(family, known, n=1)
@@ -159,7 +159,13 @@ def _generated(family: str, options: str, settings: EvalSettings) -> Task:
     problems = sample_problems(_task_configs(family, options), num, seed=f"{settings.seed}/held-out", split="held_out")
     name = f"{family}:{options}" if options else family
     origin = f"{num} held-out problems, generated with seed {settings.seed}"
-    return Task(name=name, problems=tuple(problems), max_new_tokens=GENERATED_TOKENS, origin=origin)
+    return Task(
+        name=name,
+        problems=tuple(problems),
+        max_new_tokens=GENERATED_TOKENS,
+        instruction=_usual_instruction(problems),
+        origin=origin,
+    )
 
 
 def _task_configs(family: str, options: str) -> tuple[TaskConfig, ...]:
@@ -209,14 +215,18 @@ def _benchmark(name: str, benchmark: Benchmark, settings: EvalSettings, data: Pa
 
 def _file(path: Path, settings: EvalSettings) -> Task:
     chosen, origin = _limited(read_problems(JsonlTask(path=path, verifier=settings.verifier)), settings)
-    instruction = IN_A_BOX if all(problem.verifier == "math" for problem in chosen) else {}
     return Task(
         name=path.stem,
         problems=chosen,
         max_new_tokens=FILE_TOKENS,
-        instruction=instruction,
+        instruction=_usual_instruction(chosen),
         origin=f"{path}: {origin}",
     )
+
+
+def _usual_instruction(problems: Sequence[Problem]) -> Mapping[str, str]:
+    """What a chat model must be told where no benchmark says it: to mark its answer."""
+    return IN_A_BOX if all(problem.verifier == "math" for problem in problems) else {}
 
 
 def _limited(problems: Sequence[Problem], settings: EvalSettings) -> tuple[tuple[Problem, ...], str]:
