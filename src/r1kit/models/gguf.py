@@ -49,7 +49,7 @@ def convert(path: Path, folder: Path) -> None:
     try:
         model = _plain(AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32))
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{path}: cannot be converted: {(str(error) or type(error).__name__).splitlines()[0]}"
         ) from error
