@@ -30,7 +30,7 @@ class TokenStats:
     logprobs_BT: Tensor
     """Log-probability of the token at its position, given all before it."""
     live_entropy_BT: Tensor
-    """Entropy, in nats, of the distribution that it was drawn from; its gradient costs nothing until it is asked for."""
+    """Entropy, in nats, of the distribution that it was drawn from; its gradient costs nothing until asked for."""
 
     @property
     def entropy_BT(self) -> Tensor:
