@@ -53,9 +53,7 @@ class Page:
 
     def look(self, *, width: int = 1400, height: int = 900, scheme: str = "light", mobile: bool = False) -> None:
         """Set the window and the colour scheme that the page sees."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         if mobile:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -93,4 +94,6 @@ def shown(value: object) -> str:
         return f"{value:g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "none"
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, str | Path):
+        return str(value)
+    return json.dumps(value, default=str, ensure_ascii=False)

@@ -7,9 +7,11 @@ from enum import StrEnum
 from typing import Any
 
 from r1kit.insight.doctor.course import NOISE, Change, Course, figure
+from r1kit.insight.doctor.supervised import loss_change
 from r1kit.insight.records import RunRecord, Status
 
 Row = Mapping[str, Any]
+MIN_TILES, MAX_TILES = 3, 6
 
 
 class Tone(StrEnum):
@@ -54,7 +56,7 @@ def story_of(record: RunRecord) -> Story:
     if len(course.tests) > 1:
         return _of_tests(record, course.tests)
     if not course.is_rl:
-        return _of_change(record, "loss", "loss", course.over_the_run("loss"), is_lower_better=True)
+        return _of_change(record, "loss", "loss", loss_change(course), is_lower_better=True)
     return _of_change(record, "pass_at_1", "pass@1 in training", course.over_the_run("pass_at_1"))
 
 
@@ -112,7 +114,7 @@ def _measured(test: Row) -> str:
 
 
 def tiles_of(record: RunRecord) -> list[Tile]:
-    """The figures of the first screen: from the held-out tests, else from the iterations."""
+    """The figures of the first screen, from the held-out tests, else from the iterations; none where they are few."""
     course = Course(record.metrics, record.recipe)
     tests = [test for _, test in course.tests]
     harder = [row["harder"] for row in record.metrics if figure(row.get("harder"), "pass_at_1")]
@@ -131,7 +133,8 @@ def tiles_of(record: RunRecord) -> list[Tile]:
         found = [_tile(course.trained, "loss", "loss, nats a token", "number", better=-1)]
         found += [_tile(course.trained, "grad_norm", "gradient norm", "number", better=0)]
         found += [_tile(course.trained, "tokens_per_second", "tokens a second", "number", better=0)]
-    return [tile for tile in found if tile][:6]
+    tiles = [tile for tile in found if tile][:MAX_TILES]
+    return tiles if len(tiles) >= MIN_TILES else []
 
 
 def _tile(rows: Sequence[Row], name: str, label: str, unit: str, *, better: int) -> Tile | None:

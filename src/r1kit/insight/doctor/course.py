@@ -97,11 +97,9 @@ class Course:
         """The first iterations against the last; None where the run is too short or does not tell."""
         return change(self.trained[: self.width], self.trained[len(self.trained) - self.width :], name)
 
-    def lately(self, name: str) -> Change | None:
-        """A window three windows back against the last one; None where the run is shorter than four windows."""
-        if len(self.trained) < 4 * WINDOW:
-            return None
-        return change(self.trained[-3 * WINDOW : -2 * WINDOW], self.recent, name)
+    def since(self, start: int, name: str) -> Change | None:
+        """A window of iterations from place `start` on, against the last one."""
+        return change(self.trained[start : start + WINDOW], self.recent, name)
 
     def setting(self, path: str, default: Any = None) -> Any:
         """A value of the recipe by its dotted path."""

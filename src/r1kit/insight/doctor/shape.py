@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from r1kit.insight.doctor.course import WINDOW, Course, Row, change
+from r1kit.insight.doctor.course import WINDOW, Change, Course, Row, change
 from r1kit.insight.doctor.finding import Check, Finding, Severity
 
 MANY_CUT = 0.25
@@ -72,22 +72,33 @@ def length_bias(course: Course) -> Finding | None:
     """Wrong answers get longer, right ones don't, and it does not help (arXiv:2503.20783, section 3).
 
     While pass@1 rises, wrong answers get longer for a good reason: short guesses turn into searches, and only the
-    hardest of these stay wrong. So the bias shows where it has stopped rising.
+    hardest of these stay wrong. So only stretches over which it has not risen count, the longest first.
     """
-    wrong, right = course.lately("mean_wrong_tokens"), course.lately("mean_right_tokens")
-    passes = course.lately("pass_at_1")
-    if wrong is None or right is None or passes is None or passes.rose or not wrong.rose:
+    if len(course.trained) < 4 * WINDOW:
         return None
-    if wrong.factor < BIASED_GROWTH * max(1.0, right.factor) or wrong.after < BIASED_GROWTH * right.after:
-        return None
+    for start in range(0, len(course.trained) - 3 * WINDOW + 1, WINDOW // 2):
+        wrong, right = course.since(start, "mean_wrong_tokens"), course.since(start, "mean_right_tokens")
+        passes = course.since(start, "pass_at_1")
+        if wrong and right and passes and not passes.rose and _is_biased(wrong, right):
+            return _length_bias(wrong, right, passes, since=course.trained[start]["iteration"])
+    return None
+
+
+def _is_biased(wrong: Change, right: Change) -> bool:
+    is_long = wrong.after >= BIASED_GROWTH * right.after
+    return wrong.rose and is_long and wrong.factor >= BIASED_GROWTH * max(1.0, right.factor)
+
+
+def _length_bias(wrong: Change, right: Change, passes: Change, *, since: int) -> Finding:
     return Finding(
         name="length bias",
         severity=Severity.PROBLEM,
         sentence=f"wrong answers get longer ({wrong.before:.0f} -> {wrong.after:.0f} tokens), right ones do not "
         f"({right.before:.0f} -> {right.after:.0f})",
-        evidence=f"the last {WINDOW} iterations against those {2 * WINDOW} earlier; pass@1 {passes.before:.1%} -> "
+        evidence=f"{WINDOW} iterations from {since} on against the last {WINDOW}; pass@1 {passes.before:.1%} -> "
         f"{passes.after:.1%}; under a mean over each sequence, a long wrong answer is punished less a token",
         knob='token_weights.kind = "constant_length" (or "token_mean"), advantage.kind = "group_mean"',
+        iteration=since,
         chart="mean_completion_tokens",
     )
 

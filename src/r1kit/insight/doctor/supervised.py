@@ -1,6 +1,6 @@
 """Runs that learn from given texts: pretraining and fine-tuning, whose only figure is a loss."""
 
-from r1kit.insight.doctor.course import Course, change
+from r1kit.insight.doctor.course import Change, Course, change
 from r1kit.insight.doctor.finding import Check, Finding, Severity
 
 DIVERGED = 1.2
@@ -56,7 +56,7 @@ def loss_trend(course: Course) -> Finding | None:
     if len(rows) < 8:
         return Finding(name="too early to tell", severity=Severity.NOTE, sentence=f"{len(rows)} steps so far")
     width = min(STRETCH, len(rows) // 2)
-    moved = change(rows[:width], rows[-width:], "loss")
+    moved = loss_change(course)
     if moved is None:
         return None
     words = f"loss {moved.before:.3f} -> {moved.after:.3f} over {len(rows)} steps"
@@ -73,6 +73,13 @@ def loss_trend(course: Course) -> Finding | None:
             chart="loss",
         )
     return Finding(name="level", severity=Severity.NOTE, sentence=words, evidence=evidence, chart="loss")
+
+
+def loss_change(course: Course) -> Change | None:
+    """The loss of the first steps against that of the last."""
+    rows = [row for row in course.trained if "loss" in row]
+    width = min(STRETCH, len(rows) // 2)
+    return change(rows[:width], rows[len(rows) - width :], "loss") if len(rows) >= 8 else None
 
 
 def mean_loss(rows: list) -> float:
