@@ -289,7 +289,7 @@ def by_hand(trainee, rollout):
 )
 def test_a_run_with_a_kl_term_stays_nearer_to_where_it_began(tiny, run_to_the_end, tmp_path, objective):
     distances = []
-    for kl_coef in (1e-9, 0.3):
+    for kl_coef in (1e-9, 3.0):
         recipe = tiny(
             objective=objective | {"kl_coef": kl_coef, "reference_refresh_steps": 0},
             rollouts={"num_iterations": 12},
@@ -299,7 +299,7 @@ def test_a_run_with_a_kl_term_stays_nearer_to_where_it_began(tiny, run_to_the_en
         folder = run_to_the_end(recipe, tmp_path / f"{kl_coef}")
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
         distances.append(sum(row["kl"] for row in rows[8:12]) / 4)
-    assert distances[1] < 0.7 * distances[0], distances
+    assert distances[1] < 0.5 * distances[0], distances
 
 
 def test_a_run_with_a_correction_logs_its_effective_samples_and_what_it_cut(tiny, run_to_the_end, tmp_path):
