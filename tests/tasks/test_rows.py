@@ -1,12 +1,14 @@
 """From rows to problems: which field is what, what the prompt says, and which rows are none."""
 
 import json
+import re
 
 import pytest
 from pydantic import ValidationError
 
-from r1kit.config.tasks import JsonlTask
+from r1kit.config.tasks import ChainsTask, CountdownTask, JsonlTask, LogicTask, OrderingTask, PairsTask
 from r1kit.errors import DataError
+from r1kit.tasks import FAMILIES, sample_problems
 from r1kit.tasks.rows import verifier_for
 
 
@@ -230,6 +232,33 @@ def test_a_file_without_a_question_or_an_answer_says_how_to_name_them(load_rows)
         DataError, match=r"say with fields\.answer which one is the gold, or name a verifier that needs no"
     ):
         load_rows([{"question": "?", "solution": "1"}], bad_rows="skip")
+
+
+def test_generated_problems_come_back_from_a_file_as_they_were(load_rows):
+    tasks = [ChainsTask(), PairsTask(), CountdownTask(), OrderingTask(), LogicTask()]
+    problems = sample_problems(tasks, 40, seed="file", split="train")
+    rows = [{"id": p.id, "prompt": p.prompt, "answer": p.gold, "verifier": p.verifier, "language": p.language, **p.meta}
+            for p in problems]  # fmt: skip
+    found = load_rows(rows).train
+    assert [(p.id, p.prompt, p.gold, p.verifier, p.language) for p in found] == [
+        (p.id, p.prompt, p.gold, p.verifier, p.language) for p in problems
+    ]
+    assert all(FAMILIES[p.verifier].is_right(p.gold, p) for p in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"numbers": None}, "line 2: field 'numbers' is missing, which verifier 'pairs' needs"),
+        ({"target": "9"}, "line 2: verifier 'pairs' refuses the answer '3+7'"),
+        ({"numbers": 7}, "line 2: verifier 'pairs' refuses the answer '3+7'"),
+        ({"verifier": "chains"}, "line 2: verifier 'chains' refuses the answer '3+7'"),
+    ],
+)
+def test_a_familys_verifier_must_be_able_to_judge_every_row(load_rows, change, complaint):
+    row = {"id": "a", "question": "Pick two", "answer": "3+7", "verifier": "pairs", "numbers": [3, 7, 5], "target": 10}
+    with pytest.raises(DataError, match=re.escape(complaint)):
+        load_rows([row, row | {"id": "b", "question": "Pick 2"} | change])
 
 
 def test_rows_of_half_a_megabyte_are_read(load_rows):

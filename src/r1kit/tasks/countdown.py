@@ -78,4 +78,4 @@ def is_right(answer: str, problem: Problem) -> bool:
     if expression is None:
         return False
     digits = tuple(int(digit) for digit in re.findall("[0-9]", expression))
-    return digits == problem.meta["numbers"] and value_of(expression) == problem.meta["target"]
+    return digits == tuple(problem.meta["numbers"]) and value_of(expression) == problem.meta["target"]

@@ -11,6 +11,7 @@ from typing import Any
 from r1kit.config.tasks import FieldNames, FileTask
 from r1kit.errors import DataError
 from r1kit.tasks.choices import LETTERS, choice_prompt
+from r1kit.tasks.families import FAMILIES
 from r1kit.types import Problem
 
 USUAL_NAMES = {
@@ -52,7 +53,7 @@ class RowReader:
         prompt = self._prompt(question, row, verifier)
         if messages:
             messages = (*messages[:-1], {**messages[-1], "content": prompt})
-        return Problem(
+        problem = Problem(
             id=self._id(row, question, messages),
             prompt=prompt,
             gold=gold,
@@ -61,6 +62,8 @@ class RowReader:
             language=self._language(row),
             meta=self._meta(row),
         )
+        _refuse_unjudgeable(problem)
+        return problem
 
     def content(self, row: Row, problem: Problem) -> str:
         """What the held-out split hangs on."""
@@ -212,6 +215,20 @@ def _fields_that_are(known: Sequence[str], wanted: str) -> str:
     close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"there are: {', '.join(known)}{hint}"
+
+
+def _refuse_unjudgeable(problem: Problem) -> None:
+    """Raise BadRow where the verifier of a generated family lacks a field, or refuses the gold."""
+    if problem.verifier not in FAMILIES:
+        return
+    try:
+        is_right = FAMILIES[problem.verifier].is_right(problem.gold, problem)
+    except KeyError as error:
+        raise BadRow(f"field {error.args[0]!r} is missing, which verifier {problem.verifier!r} needs") from None
+    except (TypeError, ValueError):
+        is_right = False
+    if not is_right:
+        raise BadRow(f"verifier {problem.verifier!r} refuses the answer {problem.gold[:40]!r}")
 
 
 def _messages(value: list[Any], name: str) -> tuple[Mapping[str, str], ...]:
