@@ -1,5 +1,6 @@
 """Whole runs: from a recipe to a trained model in a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,20 +9,27 @@ from rich.console import Console
 from r1kit.config.rollouts import RewardSettings, SamplingSettings, TemplateSettings
 from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.rollouts import Sampler
-from r1kit.errors import Interrupted, RecipeError
+from r1kit.errors import DataError, Interrupted, RecipeError, VerifierError
 from r1kit.insight.console import TrainingConsole
 from r1kit.insight.report import write_report
-from r1kit.models.chat_template import ChatTemplate
+from r1kit.models.chat_template import ChatTemplate, end_at
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
 from r1kit.recipe import PretrainRecipe, Recipe, SFTRecipe, ZeroRecipe
+from r1kit.rewards.verifiers import find_verifier, judge
 from r1kit.run import Run
 from r1kit.stages import grpo
 from r1kit.stages.pretrain import train_base
 from r1kit.stages.sft import read_examples, train_sft
-from r1kit.tasks import sample_problems, validate
+from r1kit.tasks import FAMILIES, sample_problems, validate
+from r1kit.tasks.rows import NEED_NO_GOLD
+from r1kit.tasks.source import longest_problems, reports_of, verifiers_of
 from r1kit.training.checkpoint import Progress, latest_checkpoint, load_checkpoint
 from r1kit.training.optimizer import Optimizer
+from r1kit.types import Problem, Verdict
+
+LONGEST_CHECKED = 32
+"""Of files, so many of the longest prompts are tokenised before a run begins."""
 
 
 def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console: Console) -> None:
@@ -38,7 +46,9 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
                 _write_report(run, console)
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model, trains=True)
-        examples = read_examples(recipe.data, ChatTemplate(policy.tokenizer, recipe.template.kind))
+        template = ChatTemplate.of(policy, recipe.template)
+        end_at(policy, template)
+        examples = read_examples(recipe.data, template)
         with Run(folder, recipe, resume=resume) as run:
             if not _is_complete(run, console):
                 train_sft(recipe, policy, examples, run, console)
@@ -55,6 +65,9 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
             return
         progress = resume_from(run, trainee) if resume else Progress(iterations_done=0, steps_done=0)
         run.cut_back(progress.iterations_done)
+        for report in reports_of((*recipe.tasks, *recipe.evaluation.harder)):
+            run.log_text(str(report))
+            console.print(str(report), highlight=False)
         with TrainingConsole(
             run,
             num_iterations=recipe.rollouts.num_iterations,
@@ -75,6 +88,7 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
 def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
     """Policy, reference, optimizer and sampler of a recipe, before the first step."""
     policy = load_policy(recipe.model, trains=True)
+    end_at(policy, ChatTemplate.of(policy, recipe.template))
     total_steps = recipe.rollouts.num_iterations * recipe.rollouts.steps_per_iteration
     return grpo.Trainee(
         policy=policy,
@@ -99,31 +113,66 @@ def make_sampler(
     max_sequences: int,
 ) -> Sampler:
     """The embedded engine over a policy, with what turns problems into prompts and completions into scores."""
+    chat_template = ChatTemplate.of(policy, template)
     return Sampler(
         engine=NativeEngine(policy, max_sequences=max_sequences),
-        template=ChatTemplate(policy.tokenizer, template.kind),
-        sampling=sampling.spec(),
+        template=chat_template,
+        sampling=chat_template.with_stops(sampling.spec()),
         rewards=rewards,
     )
 
 
 def check_before_start(recipe: ZeroRecipe, trainee: grpo.Trainee) -> None:
     """Refuse, before anything is written, a verifier that is wrong about its own golds and prompts that can't fit."""
+    all_tasks = (*recipe.tasks, *recipe.evaluation.harder)
+    for verifier, where in verifiers_of(all_tasks).items():
+        check_verifier(verifier, where=where)
     problems = sample_problems(recipe.tasks, recipe.rollouts.problems_per_round, seed="check", split="train")
     for tasks in (recipe.tasks, recipe.evaluation.harder):
         if tasks:
             problems += sample_problems(tasks, recipe.evaluation.num_problems, seed="check", split="held_out")
     validate(problems, seed="check")
-    trainee.sampler.template.lint(problems[0].prompt)
+    check_golds(problems)
+    trainee.sampler.template.lint(problems[0].prompt, wants_thinking=recipe.rewards.format > 0)
+    problems += longest_problems(all_tasks, LONGEST_CHECKED)
     limit = getattr(trainee.policy.model.config, "max_position_embeddings", None)
-    longest = max(len(trainee.sampler.template.prompt_token_ids(problem.prompt)) for problem in problems)
+    longest = max(len(trainee.sampler.prompt_token_ids(problem)) for problem in problems)
     if limit is not None and longest >= limit:
-        raise RecipeError(f"prompts have up to {longest} tokens, but the model has {limit} positions")
+        raise RecipeError(
+            f"prompts have up to {longest} tokens, but the model has {limit} positions; "
+            "leave long ones out with the task's max_prompt_chars"
+        )
     if limit is not None and longest + recipe.sampling.longest_completion > limit:
         raise RecipeError(
             f"sampling.max_new_tokens is {recipe.sampling.longest_completion} and prompts have up to {longest} tokens, "
-            f"but the model has {limit} positions; lower max_new_tokens to {limit - longest} or less"
+            f"but the model has {limit} positions; lower max_new_tokens to {limit - longest} or less, "
+            "or leave long prompts out with the task's max_prompt_chars"
         )
+
+
+def check_verifier(name: str, *, where: str) -> None:
+    """Raise DataError, with the nearest known name, where there is no such verifier."""
+    try:
+        find_verifier(name)
+    except VerifierError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def check_golds(problems: Sequence[Problem]) -> None:
+    """Raise VerifierError where golds of files are wrong in their verifier's eyes, or too many can't be read.
+
+    Golds of code are programs, if there are any: they are not run here.
+    """
+    golds = [p for p in problems if p.gold and p.verifier not in FAMILIES.keys() | NEED_NO_GOLD]
+    judged = [(problem, judge(problem.gold, problem)) for problem in golds]
+    for verdict, most in ((Verdict.WRONG, 0), (Verdict.UNKNOWN, len(golds) // 10)):
+        found = [(problem, judgement) for problem, judgement in judged if judgement.verdict is verdict]
+        if len(found) > most:
+            problem, judgement = found[0]
+            raise VerifierError(
+                f"verifier {problem.verifier!r} calls {len(found)} of {len(golds)} golds {verdict.value}: "
+                f"{problem.gold[:60]!r} of problem {problem.id!r} ({judgement.reason})"
+            )
 
 
 def resume_from(run: Run, trainee: grpo.Trainee) -> Progress:
