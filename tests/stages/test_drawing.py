@@ -63,7 +63,7 @@ def test_without_dynamic_sampling_every_group_trains_whatever_came():
     assert trained(found) == ["0", "1", "2", "3"]
     assert found.live == [2] == found.with_variance
     assert draw_figures(found) == {
-        "num_rounds": 1, "problems_drawn": 4, "groups_trained": 4,
+        "num_rounds": 1, "problems_drawn": 4, "groups_trained": 4, "groups_missing": 0,
         "dropped_all_right": 0, "dropped_all_wrong": 0, "dropped_other": 0, "surplus_groups": 0,
     }  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_rounds_follow_until_enough_groups_have_variance():
     assert trained(found) == ["2", "5", "6"]
     assert script.recorded == [str(number) for number in range(8)]
     assert draw_figures(found) == {
-        "num_rounds": 2, "problems_drawn": 8, "groups_trained": 3,
+        "num_rounds": 2, "problems_drawn": 8, "groups_trained": 3, "groups_missing": 0,
         "dropped_all_right": 1, "dropped_all_wrong": 4, "dropped_other": 0, "surplus_groups": 0,
     }  # fmt: skip
 
@@ -102,10 +102,11 @@ def test_when_the_rounds_are_used_up_it_goes_on_with_what_is_there():
     found = draw(script, problems_per_iteration=3, max_rounds=4)
     assert script.sizes == [3, 3, 3, 3]
     assert trained(found) == ["5"]
-    assert draw_figures(found)["num_rounds"] == 4
+    figures = draw_figures(found)
+    assert (figures["num_rounds"], figures["groups_missing"]) == (4, 2)
 
     none = draw(Script(*["ww"] * 30), problems_per_iteration=3, max_rounds=2)
-    assert (none.trained, len(none.groups)) == ([], 6)
+    assert (none.trained, len(none.groups), none.num_missing) == ([], 6, 3)
 
 
 def test_every_round_has_a_seed_of_its_own_and_the_first_that_of_a_run_without_rounds():

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from rich.console import Console
 
+from r1kit import pipeline
 from r1kit.engine import rollouts
 from r1kit.errors import RecipeError
 from r1kit.objectives.advantages import group_norm_advantages, rloo_advantages
@@ -325,3 +327,20 @@ def test_an_entropy_bonus_keeps_a_policy_undecided(tiny, run_to_the_end, tmp_pat
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
         entropies.append(rows[9]["entropy"])
     assert entropies[1] > entropies[0] + 0.05, entropies
+
+
+def test_dynamic_sampling_that_finds_too_few_groups_goes_on_and_says_so(tiny, tmp_path, capsys):
+    recipe = tiny(
+        rewards={"accuracy": 1.0, "random": 0.0},  # an untrained model is never right
+        rollouts={"num_iterations": 2, "max_rounds": 3},
+        evaluation={"interval_iterations": 0},
+    )
+    pipeline.train(recipe, tmp_path / "run", resume=False, explain=False, console=Console(width=300))
+    assert capsys.readouterr().out.count("4 live groups short after 3 rounds") == 2
+    assert (tmp_path / "run" / "log.txt").read_text().count("4 live groups short after 3 rounds") == 2
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert [(row["groups_trained"], row["dropped_all_wrong"], row["num_updates"]) for row in rows[:2]] == [
+        (0, 12, 0)
+    ] * 2
+    kept = [json.loads(line) for line in (tmp_path / "run" / "rollouts.jsonl").open()]
+    assert len(kept) == 2 * 12 * 4 and not any(row["trained"] for row in kept)

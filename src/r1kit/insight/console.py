@@ -93,6 +93,10 @@ class TrainingConsole:
             for name, label, form in (("entropy", "entropy", ".2f"), ("kl", "kl", ".4f"), ("logprob_gap", "gap", ".0e"))
             if row.get(name) is not None
         )
+        if row.get("groups_missing"):
+            watched += f"  {row['groups_missing']} live groups short after {row['num_rounds']} rounds"
+        if row.get("unknown_share"):
+            watched += f"  unknown {row['unknown_share']:.0%}"
         return (
             f"{int(row['iteration']) + 1:>4}/{self._num_iterations}  reward {row['reward']:.3f}"
             f"  pass@1 {row['pass_at_1']:.1%}  length {row['mean_completion_tokens']:.0f}"

@@ -28,6 +28,8 @@ class Draw:
     trained: list[int]
     """The places of those that train: all of them, or with dynamic sampling the first live ones."""
     num_rounds: int
+    num_missing: int
+    """Groups that dynamic sampling was asked for and did not find."""
 
     @property
     def with_variance(self) -> list[int]:
@@ -56,7 +58,8 @@ def draw_groups(settings: RolloutSettings, sampler: Sampler, source: ProblemSour
         if len(live) >= settings.problems_per_iteration or not settings.is_dynamic:
             break
     trained = live[: settings.problems_per_iteration] if settings.is_dynamic else list(range(len(groups)))
-    return Draw(groups=groups, live=live, trained=trained, num_rounds=number + 1)
+    missing = settings.problems_per_iteration - len(trained) if settings.is_dynamic else 0
+    return Draw(groups=groups, live=live, trained=trained, num_rounds=number + 1, num_missing=missing)
 
 
 def live_places(groups: Sequence[Group], settings: RolloutSettings) -> list[int]:
@@ -89,6 +92,7 @@ def draw_figures(draw: Draw) -> dict[str, float]:
         "num_rounds": draw.num_rounds,
         "problems_drawn": len(draw.groups),
         "groups_trained": len(draw.trained),
+        "groups_missing": draw.num_missing,
         "dropped_all_right": all_right,
         "dropped_all_wrong": all_wrong,
         "dropped_other": len(dropped) - all_right - all_wrong,
