@@ -96,11 +96,12 @@ class JinjaTemplate:
                 "the model's chat template begins an assistant's turn otherwise than the prompt that it makes for one: "
                 f"{before[-40:]!r} against {prompt[-40:]!r}"
             )
-        return TurnShape(opening=opening, **_end(self.tokenizer, after))
+        end, end_id = _end(self.tokenizer, after)
+        return TurnShape(opening=opening, end=end, end_id=end_id)
 
 
-def _end(tokenizer: PreTrainedTokenizerBase, after: str) -> dict[str, str | int]:
-    """The token that ends a turn, and the text up to it."""
+def _end(tokenizer: PreTrainedTokenizerBase, after: str) -> tuple[str, int]:
+    """The text up to the end of the token that ends a turn, and that token's id."""
     controls = control_tokens(tokenizer)
     places = [(after.index(token), -len(token), token) for token in controls if token in after]
     place, _, token = min(places, default=(0, 0, ""))
@@ -109,7 +110,7 @@ def _end(tokenizer: PreTrainedTokenizerBase, after: str) -> dict[str, str | int]
             "the model's chat template ends the assistant's turn with no token of its own, so completions could not "
             "learn to end: use a template that writes one"
         )
-    return {"end": after[: place + len(token)], "end_id": controls[token]}
+    return after[: place + len(token)], controls[token]
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
