@@ -278,9 +278,9 @@ class ChatTemplate:
         if add_special_tokens and ids and ids[-1] == self.tokenizer.eos_token_id:
             ids.pop()  # some tokenizers close every text; a prompt must stay open
         for number, piece in zip(rest[::2], rest[1::2], strict=True):
-            token = self._controls[int(number)]
-            ids += self.tokenizer.encode(token, add_special_tokens=False, split_special_tokens=True)
-            ids += self.tokenizer.encode(piece, add_special_tokens=False)
+            token = self._controls[int(number)]  # without its first sign it is no token any more
+            for part in (token[:1], token[1:], piece):
+                ids += self.tokenizer.encode(part, add_special_tokens=False)
         return tuple(ids)
 
 
