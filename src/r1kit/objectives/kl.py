@@ -31,7 +31,7 @@ def kl_k2(logprobs_BT: Tensor, reference_logprobs_BT: Tensor) -> Tensor:
 def kl_k3(logprobs_BT: Tensor, reference_logprobs_BT: Tensor) -> Tensor:
     """exp(d) - d - 1 with d = log reference - log policy (B, T): never negative, its mean is KL(policy || reference).
 
-    arXiv:2402.03300, equation 4. The estimate is unbiased; its gradient is not that of the KL (see docs/paper_map.md).
+    arXiv:2402.03300, equation 4. The estimate is unbiased; its gradient is not that of the KL (see docs/objectives.md).
     """
     log_ratio_BT = (reference_logprobs_BT - logprobs_BT).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     return log_ratio_BT.exp() - log_ratio_BT - 1
