@@ -1,13 +1,18 @@
 """The `math` verifier: is this answer the gold, however it is written?"""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from r1kit.config.verifiers import MathSettings
-from r1kit.rewards.verifiers.mathematics.cleaning import clean
-from r1kit.rewards.verifiers.mathematics.extraction import find_answer, last_box
-from r1kit.rewards.verifiers.mathematics.plain_numbers import plain_number
+from r1kit.rewards.pool import Outcome, WorkerPool
+from r1kit.rewards.verifiers.mathematics.extraction import find_answer
+from r1kit.rewards.verifiers.mathematics.readings import Finding, announced, cleaned, compare, is_exotic
+from r1kit.rewards.verifiers.problem_options import options_for
 from r1kit.rewards.verifiers.protocol import Judgement
 from r1kit.types import Problem, Verdict
+
+_PATIENCE_S = 0.3
+"""How much longer than its processor time an answer may take on the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,30 +23,67 @@ class MathVerifier:
 
     def extract(self, text: str, problem: Problem) -> str | None:
         """The answer in a completion, from its answer block, its last box, or as the options allow."""
-        options = self._options(problem)
+        options = options_for(problem, self.settings)
         return find_answer(text, stated=options.stated_answer, last=options.last_expression)
 
     def judge(self, answer: str, problem: Problem) -> Judgement:
         """RIGHT where the answer has the gold's value; UNKNOWN where there is no gold to compare with."""
-        options = self._options(problem)
-        gold = clean(last_box(problem.gold) or problem.gold)
+        options = options_for(problem, self.settings)
+        gold = cleaned(problem.gold.rpartition("####")[2])
         if not gold:
             return Judgement(verdict=Verdict.UNKNOWN, reason="the gold is empty")
         if len(answer) > options.max_answer_chars:
             return Judgement(verdict=Verdict.WRONG, reason="too long", is_readable=False)
-        given = clean(last_box(answer) or answer)
+        given = cleaned(answer)
         if not given:
             return Judgement(verdict=Verdict.WRONG, reason="no answer", is_readable=False)
-        if given == gold:
-            return Judgement(verdict=Verdict.RIGHT)
-        wanted, found = (plain_number(side, max_digits=options.max_digits) for side in (gold, given))
-        if wanted is None or found is None:
-            return Judgement(verdict=Verdict.WRONG, reason="differs")
-        values = {wanted[0], wanted[0] / 100} if wanted[1] else {wanted[0]}
-        answers = {found[0], found[0] / 100} if found[1] else {found[0]}
-        is_right = bool(values & answers)
-        return Judgement(verdict=Verdict.RIGHT if is_right else Verdict.WRONG, reason="" if is_right else "differs")
+        finding = compare(gold, given, options, language=problem.language)
+        if not finding.is_readable and (sentence := announced(given)):
+            given, finding = sentence, compare(gold, sentence, options, language=problem.language)
+        if finding.decision is None or (not finding.is_readable and is_exotic(given)):
+            return self._ask_algebra(gold, given, finding, options, problem.language)
+        return _judgement(Verdict.RIGHT if finding.decision else Verdict.WRONG, finding)
 
-    def _options(self, problem: Problem) -> MathSettings:
-        changed = problem.meta.get("verifier_options")
-        return MathSettings(**(self.settings.model_dump() | dict(changed))) if changed else self.settings
+    def _ask_algebra(self, gold: str, answer: str, finding: Finding, options: MathSettings, language: str) -> Judgement:
+        """What a computer algebra system says, in a process of its own, of what exact arithmetic left open."""
+        is_our_doing = not finding.is_gold_readable
+        if not options.symbolic:
+            return _judgement(Verdict.UNKNOWN if is_our_doing else Verdict.WRONG, finding)
+        reply = _algebra(options.symbolic_cpu_s, options.symbolic_memory_mb).call(
+            gold, answer, options.model_dump(mode="json"), language
+        )
+        if reply.outcome is Outcome.DONE and reply.value in ("right", "wrong"):
+            reason = "" if reply.value == "right" else finding.reason or "another value"
+            found = Finding(reply.value == "right", "algebra", reason, is_readable=finding.is_readable)
+            return _judgement(Verdict(reply.value), found)
+        is_our_doing |= reply.outcome in (Outcome.BUSY, Outcome.BROKEN)
+        reason = finding.reason if reply.outcome is Outcome.DONE else f"algebra: {reply.outcome.value}"
+        found = Finding(None, "algebra", reason, is_readable=finding.is_readable)
+        return _judgement(Verdict.UNKNOWN if is_our_doing else Verdict.WRONG, found)
+
+
+def prepare() -> None:
+    """Start the processes of the computer algebra system now, so that the first answer that needs one is not late."""
+    settings = MathSettings()
+    _algebra(settings.symbolic_cpu_s, settings.symbolic_memory_mb).start()
+
+
+@lru_cache(maxsize=4)
+def _algebra(cpu_s: float, memory_mb: int) -> WorkerPool:
+    package = "r1kit.rewards.verifiers.mathematics.algebra_system"
+    return WorkerPool(
+        f"{package}:judge_pair",
+        cpu_s=cpu_s,
+        wall_s=cpu_s + _PATIENCE_S,
+        memory_mb=memory_mb,
+        preload=f"{package}:preload",
+    )
+
+
+def _judgement(verdict: Verdict, finding: Finding) -> Judgement:
+    return Judgement(
+        verdict=verdict,
+        reason="" if verdict is Verdict.RIGHT else finding.reason,
+        is_readable=finding.is_readable,
+        detail={"layer": finding.layer},
+    )

@@ -26,15 +26,18 @@ _TRANSLATION = str.maketrans(
     {**{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}, **_SIGNS},
 )
 _COMMAND = re.compile(
-    r"\\(?P<size>left|right)(?![a-zA-Z])\s*\.?"
+    r"(?P<row>\\\\)"
+    r"|\\(?P<size>left|right)(?![a-zA-Z])\s*\.?"
     r"|\\(?P<drop>[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|boxed|fbox|quad|qquad|hspace)(?![a-zA-Z])"
     r"|\\(?P<font>mathbf|mathit|mathsf|mathcal|boldsymbol|bm|vec|overline|overrightarrow)(?![a-zA-Z])"
     r"|\\(?P<words>text|textbf|textit|textrm|textnormal|textsf|mbox|hbox|mathrm|operatorname|emph|rm)(?![a-zA-Z])\*?"
     r"|\\(?P<fraction>[dtc]frac)(?![a-zA-Z])"
+    r"|(?P<phantom>\\[hv]?phantom ?(?:\{[^{}]*\}|.))"
     r"|(?P<tight>\\!\s*|\{,\}(?:\s*\\!)*\s*)"
     r"|\\(?P<thin>[,;:> ]|\n)"
     r"|(?P<degree>\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z]))"
     r"|(?P<percent>\\%)"
+    r"|(?P<money>\\\$)"
     r"|(?P<dollar>(?<!\\)\$)"
     r"|(?P<open>\\[(\[])|(?P<close>\\[)\]])"
 )
@@ -45,6 +48,8 @@ _EDGES = " \t\r\n.,;:"
 
 def _one_spelling(match: re.Match[str]) -> str:
     kind = match.lastgroup
+    if kind == "row":
+        return match.group()
     if kind == "words":
         return r"\text"
     if kind == "fraction":
@@ -53,8 +58,8 @@ def _one_spelling(match: re.Match[str]) -> str:
         return "," if match.group().startswith("{") else ""
     if kind == "degree":
         return "°"
-    if kind == "percent":
-        return "%"
+    if kind in ("percent", "money"):
+        return match.group()[1]
     return " " if kind in ("thin", "drop") else ""
 
 

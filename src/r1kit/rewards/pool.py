@@ -1,0 +1,278 @@
+"""Worker processes that are killed from outside: calls that can't hang the caller, from any thread or process.
+
+    pool = WorkerPool("package.module:function", cpu_s=0.5, wall_s=0.9, memory_mb=512)
+    reply = pool.call("argument")
+
+Nothing is started before the first call. The calling thread waits for its own reply, so there are no threads of ours
+and no signals. A worker that is over a limit is killed and replaced while others go on. After a fork the child starts
+workers of its own. Workers end when their parent does: their pipe closes.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import r1kit
+from r1kit.rewards.worker import DONE, FAILED, HEADER_BYTES, READY, STARTED
+
+_START = "from r1kit.rewards.worker import serve; serve()"
+_START_SECONDS = 60.0
+_MAX_REPLY_BYTES = 1 << 24
+
+
+class Outcome(StrEnum):
+    """How a call ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    """The function raised; the reply's value says what."""
+    OVER_BUDGET = "over budget"
+    """It took more processor time or memory than allowed."""
+    BUSY = "machine busy"
+    """The wall clock ran out while the worker had hardly been given the processor."""
+    BROKEN = "broken"
+    """The worker could not be started, or died of itself twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a call came to."""
+
+    outcome: Outcome
+    value: Any = None
+
+
+class WorkerPool:
+    """Up to `num_workers` processes that call one function with arguments and results that JSON can hold."""
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        num_workers: int = 2,
+        cpu_s: float,
+        wall_s: float,
+        memory_mb: int,
+        preload: str | None = None,
+    ) -> None:
+        """`function` and `preload` are dotted names, `package.module:name`; `preload` is called once a worker."""
+        limits = {"cpu_s": cpu_s, "memory_bytes": memory_mb << 20, "preload": preload}
+        self._command = [sys.executable, "-P", "-c", _START, function, json.dumps(limits)]
+        self._num_workers = num_workers
+        self._cpu_s, self._wall_s = cpu_s, wall_s
+        self._reset()
+        _POOLS.add(self)
+
+    def _reset(self) -> None:
+        self._turn = threading.Condition()
+        self._idle: list[_Worker] = []
+        self._num_running = 0
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Start the workers now, without waiting until they are ready."""
+        with self._turn:
+            while self._num_running < self._num_workers and not self._is_closed:
+                self._idle.append(_Worker(self._command))
+                self._num_running += 1
+            self._turn.notify_all()
+
+    def call(self, *arguments: Any) -> Reply:
+        """Call the function in a worker; returns within `wall_s` of a worker being ready for it."""
+        request = json.dumps(arguments).encode()
+        for _ in range(2):  # a worker may have died while it was idle
+            worker = self._borrow()
+            try:
+                reply = worker.call(request, cpu_s=self._cpu_s, wall_s=self._wall_s)
+            except _WorkerGone:
+                reply = None
+            finally:
+                self._give_back(worker)
+            if reply is not None:
+                return reply
+        return Reply(Outcome.BROKEN, "a worker ended twice without an answer")
+
+    def close(self) -> None:
+        """End all workers; later calls start new ones."""
+        with self._turn:
+            self._is_closed = True
+            workers, self._idle = self._idle, []
+            self._num_running -= len(workers)
+            for worker in workers:
+                worker.kill()
+            self._is_closed = False
+
+    def _borrow(self) -> "_Worker":
+        if not self._num_running:
+            self.start()
+        with self._turn:
+            while not self._idle:
+                if self._num_running < self._num_workers:
+                    self._num_running += 1
+                    return _Worker(self._command)
+                self._turn.wait()
+            return self._idle.pop()
+
+    def _give_back(self, worker: "_Worker") -> None:
+        """Into the queue again; a dead worker's successor starts at once, and is ready when it is needed."""
+        with self._turn:
+            if not worker.is_alive:
+                worker = _Worker(self._command)
+            self._idle.append(worker)
+            self._turn.notify()
+
+    def forget(self) -> None:
+        """In a forked child: the workers are the parent's."""
+        for worker in self._idle:
+            worker.disown()
+        self._reset()
+
+
+class _WorkerGone(Exception):
+    """A worker ended by itself."""
+
+
+class _Worker:
+    """One process and the pipes to it; used by one thread at a time."""
+
+    def __init__(self, command: list[str]) -> None:
+        source = str(Path(r1kit.__file__).parents[1])
+        paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            start_new_session=True,  # Ctrl-C is for the program, not for its workers
+            bufsize=0,
+        )
+        self.is_alive = True
+        self._is_ready = False
+
+    def call(self, request: bytes, *, cpu_s: float, wall_s: float) -> Reply:
+        """Send a request and wait for its reply; raise _WorkerGone where the process ended without our doing."""
+        if not self._is_ready:
+            kind, _ = self._frame(time.monotonic() + _START_SECONDS)
+            if kind != READY:
+                self._gone()
+            self._is_ready = True
+        deadline = time.monotonic() + wall_s
+        cpu_before = 0.0
+        try:
+            self._send(len(request).to_bytes(HEADER_BYTES, "big") + request, deadline)
+            kind, body = self._frame(deadline)
+            if kind == STARTED:
+                cpu_before = json.loads(body)
+                kind, body = self._frame(deadline)
+        except TimeoutError:
+            used = self.kill() - cpu_before
+            return Reply(Outcome.OVER_BUDGET if used > cpu_s / 2 else Outcome.BUSY)
+        if kind == DONE:
+            return Reply(Outcome.DONE, json.loads(body))
+        if kind == FAILED:
+            return Reply(Outcome.FAILED, body.decode(errors="replace"))
+        self.kill()
+        if self._process.returncode in (-signal.SIGPROF, -signal.SIGKILL, -signal.SIGSEGV, os.EX_TEMPFAIL):
+            return Reply(Outcome.OVER_BUDGET)
+        raise _WorkerGone
+
+    def _gone(self) -> None:
+        self.kill()
+        raise _WorkerGone
+
+    def kill(self) -> float:
+        """End the process and wait for it; the processor seconds that it had used."""
+        used = 0.0
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            try:
+                _, status, usage = os.wait4(self._process.pid, 0)
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                used = usage.ru_utime + usage.ru_stime
+            except ChildProcessError:  # somebody else has waited for all children
+                self._process.returncode = -signal.SIGKILL
+        self.disown()
+        return used
+
+    def disown(self) -> None:
+        """Close the pipes; where this is the last holder, the worker ends."""
+        self.is_alive = False
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _send(self, frame: bytes, deadline: float) -> None:
+        """All of a frame, however slowly the other end reads."""
+        assert self._process.stdin is not None
+        pipe = self._process.stdin.fileno()
+        os.set_blocking(pipe, False)
+        view = memoryview(frame)
+        while view:
+            if not _wait(pipe, select.POLLOUT, deadline):
+                raise TimeoutError
+            try:
+                view = view[os.write(pipe, view) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                self._gone()
+
+    def _frame(self, deadline: float) -> tuple[bytes, bytes]:
+        """The kind and the body of the next message; an empty kind where the process has ended."""
+        header = self._read(1 + HEADER_BYTES, deadline)
+        size = int.from_bytes(header[1:], "big")
+        if len(header) < 1 + HEADER_BYTES or size > _MAX_REPLY_BYTES:
+            return b"", b""
+        body = self._read(size, deadline)
+        return (header[:1], body) if len(body) == size else (b"", b"")
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        pieces = bytearray()
+        while len(pieces) < size:
+            if not _wait(pipe, select.POLLIN, deadline):
+                raise TimeoutError
+            piece = os.read(pipe, size - len(pieces))
+            if not piece:
+                break
+            pieces += piece
+        return bytes(pieces)
+
+
+def _wait(pipe: int, event: int, deadline: float) -> bool:
+    """True once the pipe is ready, or closed; False where the deadline comes first."""
+    poll = select.poll()
+    poll.register(pipe, event)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+
+_POOLS: "weakref.WeakSet[WorkerPool]" = weakref.WeakSet()
+
+
+def _for_all_pools(act: Callable[[WorkerPool], None]) -> Callable[[], None]:
+    def act_on_all() -> None:
+        for pool in list(_POOLS):
+            act(pool)
+
+    return act_on_all
+
+
+os.register_at_fork(after_in_child=_for_all_pools(WorkerPool.forget))
+atexit.register(_for_all_pools(WorkerPool.close))
