@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r1kit.config.rollouts import RewardSettings
+from r1kit.insight.token_view import token_lines
 from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.loading import load_policy
 from r1kit.objectives.advantages import group_norm_advantages
@@ -107,7 +108,6 @@ def probe_iteration(recipe: ZeroRecipe, trainee: Trainee) -> Probe:
 def show_tokens(template: ChatTemplate, row: TrainingRow, console: Console) -> None:
     """Print a row token by token: number, id, text, whether it trains, and what the tokenizer calls it."""
     table = Table("position", "id", "token", "trains", "", box=None)
-    for position, (token_id, trains) in enumerate(zip(row.token_ids, row.trainable, strict=True)):
-        token = repr(template.tokenizer.decode([token_id]))
-        table.add_row(str(position), str(token_id), token, "yes" if trains else "", template.meaning(token_id))
+    for line in token_lines(template, row):
+        table.add_row(*line)
     console.print(table)

@@ -12,6 +12,7 @@ from r1kit.engine.rollouts import Sampler
 from r1kit.errors import DataError, Interrupted, RecipeError, VerifierError
 from r1kit.insight.console import TrainingConsole
 from r1kit.insight.report import write_report
+from r1kit.insight.token_view import token_text
 from r1kit.models.chat_template import ChatTemplate, end_at
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
@@ -51,6 +52,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
         examples = read_examples(recipe.data, template)
         with Run(folder, recipe, resume=resume) as run:
             if not _is_complete(run, console):
+                if not resume:
+                    run.log_text(f"the first example:\n{token_text(template, examples[0].row)}")
                 train_sft(recipe, policy, examples, run, console)
                 _stop_if_asked(run)
                 _write_report(run, console)

@@ -6,6 +6,7 @@ from tokenizers import processors
 from r1kit.errors import DataError, ModelError
 from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.template_lint import lint_row, trained_spans
+from r1kit.rewards import check_format
 
 FAMILIES = ["smollm2", "qwen2.5", "qwen3", "llama3", "deepseek_r1_distill"]
 ASKED = [{"role": "user", "content": "What is it"}]
@@ -219,6 +220,19 @@ def test_a_reward_for_thinking_that_the_prompt_has_closed_is_refused(rewritten):
     template.lint("What is it")
     with pytest.raises(ModelError, match="the prompt closes it"):
         template.lint("What is it", wants_thinking=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"), [("deepseek_r1_distill", {}), ("qwen3", {"prefill": "<think>\n"}), ("qwen3", {})]
+)
+def test_a_think_tag_in_the_prompt_is_not_demanded_of_the_completion(rewritten, family, settings):
+    template = rewritten(family, **settings)
+    template.lint("What is it", wants_thinking=True)
+    is_open = bool(settings) or family == "deepseek_r1_distill"
+    assert template.ends_with_think is is_open
+    text = "Easy</think><answer>four</answer>"
+    for completion, is_right in ((text, is_open), (f"<think>{text}", not is_open)):
+        assert check_format(completion, prompt_ends_with_think=template.ends_with_think).strict is is_right
 
 
 @pytest.mark.parametrize("kind", ["chat", "r1_zero"])
