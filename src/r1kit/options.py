@@ -32,6 +32,12 @@ class DrawOptions:
         Literal["nano", "r1_zero", "chat"] | None,
         typer.Option(help="How a question becomes a prompt. (as it was trained, else chat, else r1_zero)"),
     ] = None
+    system: Annotated[str | None, typer.Option(help="A system message, for chat models.")] = None
+    prefill: Annotated[str | None, typer.Option(help="The first words of every answer, such as <think>.")] = None
+    bos: Annotated[bool | None, typer.Option("--bos/--no-bos", help="Begin prompts with BOS. (as it is usual)")] = None
+    template_option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the chat template; may be repeated.")
+    ] = None
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"] | None, typer.Option(help="Precision of matrix products. (auto)")
     ] = None
@@ -54,7 +60,7 @@ class EvalOptions(DrawOptions):
     """How completions are drawn, and of which problems."""
 
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems of each task.")] = None
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Draw those of --limit by the seed.")] = False
+    shuffle: Annotated[bool | None, typer.Option("--shuffle", help="Draw those of --limit by the seed.")] = None
     instruction: Annotated[
         str | None, typer.Option(help="Text after each question. (the benchmark's, for chat models)")
     ] = None

@@ -1,5 +1,6 @@
 """Long lists of problems through the engine: order, windows, seeds, and what is left behind."""
 
+from copy import copy
 from dataclasses import replace
 from itertools import islice
 
@@ -83,8 +84,20 @@ def test_a_window_holds_at_least_one_problem_and_four_times_the_slots():
     assert Pace.of(8, 64).problems_per_window == 1
 
 
-def test_a_conversation_is_refused_rather_than_cut_to_its_last_question(make_sampler):
+CHAT = (
+    "{% for message in messages %}[{{ message.role }}]{{ message.content }}<|endoftext|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def test_a_conversation_is_read_whole_and_refused_where_there_is_no_room_for_it(make_sampler, tokenizer):
     turns = tuple({"role": role, "content": "Compute 1+1"} for role in ("user", "assistant", "user"))
-    problem = Problem(id="x", prompt="Compute 1+1", gold="2", verifier="chains")
-    with pytest.raises(DataError, match="a conversation of 3 messages"):
-        make_sampler().groups([replace(problem, messages=turns)], 1, seed="a")
+    problem = Problem(id="x", prompt="Compute 1+1", gold="2", verifier="chains", messages=turns)
+    sampler = make_sampler()
+    with pytest.raises(DataError, match="room for one question"):
+        sampler.groups([problem], 1, seed="a")
+    chat = copy(tokenizer)
+    chat.chat_template = CHAT
+    (group,) = replace(sampler, template=ChatTemplate(chat, "chat")).groups([problem], 1, seed="a")
+    said = tokenizer.decode(group.rollouts[0].prompt_token_ids)
+    assert said.count("Compute 1+1") == 3 and said.endswith("[assistant]")

@@ -11,6 +11,11 @@ from r1kit.errors import RecipeError
 from r1kit.evaluation import subject as subjects
 from r1kit.evaluation.subject import cache_bytes_per_token, choose_slots, fingerprint, load_subject, token_limit
 
+CHAT = (
+    "{% for message in messages %}[{{ message.role }}]{{ message.content }}<|endoftext|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% if thinks is defined %}<think>{% endif %}{% endif %}"
+)
+
 
 @pytest.fixture
 def trained(model_folder, tmp_path):
@@ -39,10 +44,24 @@ def test_a_run_is_asked_as_it_was_trained(trained):
 def test_a_model_that_nobody_knows_is_asked_by_its_chat_template_or_the_papers(model_folder, tmp_path):
     assert load_subject(str(model_folder), DrawSettings()).template.kind == "r1_zero"
     shutil.copytree(model_folder, tmp_path / "chat")
-    (tmp_path / "chat" / "chat_template.jinja").write_text("{{ messages[0].content }}<think>")
+    (tmp_path / "chat" / "chat_template.jinja").write_text(CHAT)
     subject = load_subject(str(tmp_path / "chat"), DrawSettings())
-    assert subject.template.kind == "chat" and subject.template.ends_with_think
+    assert subject.template.kind == "chat" and not subject.template.ends_with_think
+    for settings in (DrawSettings(template_option=("thinks=true",)), DrawSettings(prefill="<think>\n")):
+        assert load_subject(str(tmp_path / "chat"), settings).template.ends_with_think
     assert load_subject("nano", DrawSettings()).template.kind == "nano"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (DrawSettings(template="nano", system="x"), "template.system is set, but template.kind is 'nano'"),
+        (DrawSettings(template_option=("thinks",)), "not of the form KEY=VALUE"),
+    ],
+)
+def test_options_that_a_template_does_not_have_are_refused(model_folder, settings, said):
+    with pytest.raises(RecipeError, match=said):
+        load_subject(str(model_folder), settings)
 
 
 def test_completions_end_where_the_models_positions_do(model_folder):

@@ -30,6 +30,14 @@ class DrawSettings(Settings):
     template: Literal["nano", "r1_zero", "chat"] | None = None
     """How a question becomes a prompt; unset: as the model was trained by r1kit, else `chat` where its tokenizer has a
     chat template, else `r1_zero`."""
+    system: str | None = None
+    """What a system message says; `chat` only. Unset: as the model was trained by r1kit, else none."""
+    prefill: str | None = None
+    """The first words of every answer, which then stand in the prompt (for DeepSeek-R1's own models, `<think>`)."""
+    bos: bool | None = None
+    """Whether prompts begin with the BOS token; unset: as the template, or the tokenizer, has it."""
+    template_option: tuple[str, ...] | None = None
+    """What the tokenizer's chat template is told besides, each `key=value`, such as `enable_thinking=true`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the matrix products."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -8,7 +8,6 @@ from itertools import islice
 
 from r1kit.config.rollouts import RewardSettings
 from r1kit.engine.engine import Engine, Request, generate
-from r1kit.errors import DataError
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.rewards import score_completion
 from r1kit.types import Completion, Group, Problem, Rollout, SamplingSpec
@@ -103,7 +102,7 @@ class Sampler:
         return Group(problem=drawn.problem, rollouts=tuple(rollouts))
 
     def prompt_token_ids(self, problem: Problem) -> tuple[int, ...]:
-        """What the model reads of a problem; raise DataError for a conversation, which no template renders yet."""
+        """What the model reads of a problem."""
         return problem_prompt(self.template, problem)
 
     def _window(
@@ -150,10 +149,8 @@ class Sampler:
 
 
 def problem_prompt(template: ChatTemplate, problem: Problem) -> tuple[int, ...]:
-    """The problem's question, under a template; raise DataError for a conversation, which no template renders yet."""
-    if len(problem.messages) > 1:
-        raise DataError(f"{problem.id}: a conversation of {len(problem.messages)} messages; only one can be asked")
-    return template.prompt_token_ids(problem.prompt)
+    """The problem's question, or its whole conversation, under a template."""
+    return template.prompt_token_ids(problem.messages or problem.prompt)
 
 
 def completion_seed(seed: str, problem_id: str, number: int) -> int:

@@ -9,7 +9,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from r1kit.engine.rollouts import Pace, Sampler
 from r1kit.errors import Interrupted, RecipeError, RunError
 from r1kit.evaluation.benchmarks import Task
 from r1kit.evaluation.journal import Journal
+from r1kit.evaluation.judging import in_order, is_judged_elsewhere
 from r1kit.evaluation.outcomes import Outcome, Sample, by_stratum, figures, outcome_of, pass_curve, sample_of
 from r1kit.evaluation.progress import ProblemProgress
 from r1kit.evaluation.subject import Subject, choose_slots, longest, make_sampler, token_limit
@@ -46,7 +49,6 @@ def plan_task(task: Task, subject: Subject, settings: EvalSettings) -> Plan:
     """How a task is measured; raise RecipeError for what can't be drawn."""
     if settings.temperature == 0 and (settings.k or 1) > 1:
         raise RecipeError(f"--k {settings.k} at temperature 0 would draw the same completion {settings.k} times")
-    subject.template.lint(task.problems[0].prompt)
     longest_prompt = longest([subject.prompt_token_ids(problem) for problem in task.problems])
     limit = token_limit(subject, settings, usual=task.max_new_tokens, longest_prompt=longest_prompt)
     k = 1 if settings.temperature == 0 else settings.k or task.k
@@ -173,10 +175,12 @@ class Evaluation:
         first = done - done % pace.problems_per_window
         seed = f"{self._settings.seed}/{plan.task.name}"
         drawn = sampler.drawn(plan.task.problems[first:], plan.k, seed=seed, pace=pace, watch=progress.watch)
-        for place, completions in enumerate(drawn, start=first):
-            progress.count(completions)
-            if place >= done:
-                yield sampler.scored(completions, seed=seed)
+        counted = map(progress.counted, drawn)
+        return in_order(
+            islice(counted, done - first, None),
+            partial(sampler.scored, seed=seed),
+            is_slow=lambda found: is_judged_elsewhere(found.problem),
+        )
 
     def _outcome(self, problem: Problem, samples: Sequence[Sample]) -> Outcome:
         opens = self._subject.template.ends_with_think
@@ -258,7 +262,6 @@ def describe(subject: Subject, plans: Sequence[Plan], settings: EvalSettings) ->
     drawn = settings.model_dump(include={"temperature", "top_p", "top_k", "seed"})
     return {
         "model": subject.described(),
-        "template": subject.template.kind,
         "sampling": drawn | {"stop": list(subject.stop(settings))},
         "tasks": [
             {

@@ -56,9 +56,10 @@ class ProblemProgress:
         self._advanced += running + finished
         self._show()
 
-    def count(self, drawn: Drawn) -> None:
-        """One more problem has its completions."""
+    def counted(self, drawn: Drawn) -> Drawn:
+        """The completions of one more problem, their tokens counted."""
         self.num_tokens += sum(len(completion.token_ids) for completion in drawn.completions)
+        return drawn
 
     def advance(self) -> None:
         """One more problem is on the disk."""

@@ -18,6 +18,7 @@ from r1kit.config.tasks import JsonlTask
 from r1kit.engine.rollouts import Drawn, Pace, Sampler
 from r1kit.errors import DataError, Interrupted, ModelError, RecipeError, VerifierError
 from r1kit.evaluation.journal import Journal
+from r1kit.evaluation.judging import in_order, is_judged_elsewhere
 from r1kit.evaluation.metrics import mean, stderr_of_mean
 from r1kit.evaluation.problem_rows import is_judged, problem_to_sample, read_lines, read_row, row_reader
 from r1kit.evaluation.progress import ProblemProgress
@@ -84,7 +85,6 @@ def sample_file(model: str, source: Path, target: Path, settings: DrawSettings, 
     described = {
         "model": subject.described(),
         "input_digest": digest,
-        "template": subject.template.kind,
         "sampling": settings.model_dump(include={"temperature", "top_p", "top_k", "seed"}),
         "stop": list(sampler.sampling.stop),
         "max_new_tokens": limit,
@@ -168,18 +168,25 @@ def _output_rows(
     """The rows from the `done`-th on. The window that was begun is drawn again from its first row on."""
     rows = _input_rows(source, subject, sampler.sampling.max_new_tokens)
     first = done - done % pace.problems_per_window
-    place = len(list(islice(rows, first)))
-    seed = str(settings.seed)
+    for _ in islice(rows, first):
+        pass
+    pairs = _drawn_rows(rows, sampler, str(settings.seed), k=k, pace=pace, progress=progress)
+    return in_order(
+        islice(pairs, done - first, None),
+        lambda pair: _output_row(*pair, sampler, str(settings.seed)),
+        is_slow=lambda pair: is_judged_elsewhere(pair[0].problem),
+    )
+
+
+def _drawn_rows(
+    rows: Iterator[InputRow], sampler: Sampler, seed: str, *, k: int, pace: Pace, progress: ProblemProgress
+) -> Iterator[tuple[InputRow, Drawn | None]]:
+    """Each row with its completions; a row that is no problem has none, but its place in a window."""
     while window := list(islice(rows, pace.problems_per_window)):
         problems = [row.problem for row in window if row.problem is not None]
         drawn = sampler.drawn(problems, k, seed=seed, pace=pace, watch=progress.watch)
         for row in window:
-            found = next(drawn) if row.problem is not None else None
-            if found is not None:
-                progress.count(found)
-            if place >= done:
-                yield _output_row(row, found, sampler, seed)
-            place += 1
+            yield row, None if row.problem is None else progress.counted(next(drawn))
 
 
 def _output_row(row: InputRow, drawn: Drawn | None, sampler: Sampler, seed: str) -> dict[str, Any]:

@@ -53,7 +53,9 @@ def _measured(
 ) -> tuple[dict[str, Any], Path]:
     with console.status(f"loading {model}"):
         subject = load_subject(model, settings)
-    tasks = find_tasks(names, settings, data=data, chat=subject.template.kind == "chat")
+    # A template that was trained with an instruction of its own gets no second one.
+    wants_instruction = subject.template.kind == "chat" and not subject.template.instruction
+    tasks = find_tasks(names, settings, data=data, chat=wants_instruction)
     for task in tasks:
         console.print(f"{task.name}: {task.origin}", highlight=False, soft_wrap=True)
     return measure(subject, tasks, settings, folder=out, console=console)

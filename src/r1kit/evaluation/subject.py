@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from r1kit.config.evaluation import DrawSettings
 from r1kit.config.model import ModelSettings
-from r1kit.config.rollouts import RewardSettings
+from r1kit.config.rollouts import RewardSettings, TemplateSettings
 from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.rollouts import Sampler, problem_prompt
 from r1kit.errors import RecipeError
@@ -20,7 +22,6 @@ from r1kit.models.loading import load_policy, resolve_folder
 from r1kit.models.policy import Policy
 from r1kit.types import Problem, SamplingSpec
 
-TemplateKind = Literal["nano", "r1_zero", "chat"]
 LARGEST_BATCH = {"small": 256, "cpu": 64, "gpu": 256}
 """Completions at once beyond which nothing gets faster: for networks below 20 million parameters, and for others."""
 SMALL_NETWORK = 20_000_000
@@ -39,6 +40,7 @@ class Subject:
     folder: Path
     policy: Policy
     template: ChatTemplate
+    template_settings: TemplateSettings
     trained_with: Mapping[str, Any]
     """The `sampling` section of the recipe that r1kit trained it with; empty for other models."""
 
@@ -57,7 +59,12 @@ class Subject:
 
     def described(self) -> dict[str, Any]:
         """What must be the same for a half-finished evaluation to go on."""
-        return {"weights": fingerprint(self.policy), "dtype": _name(self.policy.compute_dtype)}
+        return {
+            "weights": fingerprint(self.policy),
+            "dtype": _name(self.policy.compute_dtype),
+            "template": self.template_settings.model_dump(),
+            "stop_token_ids": list(self.template.stop_token_ids),
+        }
 
     def __str__(self) -> str:
         """One line for the console."""
@@ -74,12 +81,15 @@ def load_subject(name: str, settings: DrawSettings) -> Subject:
         ModelSettings(path=name, revision=settings.revision, dtype=settings.dtype, device=settings.device)
     )
     recipe = recipe_of(folder)
-    kind = settings.template or _template_kind(name, recipe, policy)
+    template_settings = choose_template(name, recipe, policy, settings)
+    template = ChatTemplate.of(policy, template_settings)
+    template.lint("What is 1 + 1?")
     return Subject(
         name=name,
         folder=folder,
         policy=policy,
-        template=ChatTemplate(policy.tokenizer, kind),
+        template=template,
+        template_settings=template_settings,
         trained_with=recipe.get("sampling", {}),
     )
 
@@ -89,13 +99,15 @@ def make_sampler(subject: Subject, settings: DrawSettings, *, max_new_tokens: in
     return Sampler(
         engine=NativeEngine(subject.policy, max_sequences=slots),
         template=subject.template,
-        sampling=SamplingSpec(
-            max_new_tokens=max_new_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            stop=subject.stop(settings),
-            stop_token_ids=tuple(subject.trained_with.get("stop_token_ids", ())),
+        sampling=subject.template.with_stops(
+            SamplingSpec(
+                max_new_tokens=max_new_tokens,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                top_k=settings.top_k,
+                stop=subject.stop(settings),
+                stop_token_ids=tuple(subject.trained_with.get("stop_token_ids", ())),
+            )
         ),
         rewards=RewardSettings(),
     )
@@ -183,13 +195,39 @@ def longest(prompts: Sequence[tuple[int, ...]]) -> int:
     return max(map(len, prompts))
 
 
-def _template_kind(name: str, recipe: Mapping[str, Any], policy: Policy) -> TemplateKind:
-    trained_with = recipe.get("template", {}).get("kind")
-    if trained_with in ("nano", "r1_zero", "chat"):
-        return trained_with
-    if name == "nano" or recipe.get("kind") == "pretrain":
-        return "nano"
-    return "chat" if policy.tokenizer.chat_template else "r1_zero"
+def choose_template(name: str, recipe: Mapping[str, Any], policy: Policy, settings: DrawSettings) -> TemplateSettings:
+    """The template that was asked for, else the one that the model was trained with, else what suits its tokenizer.
+
+    Raises RecipeError for options that this template does not have.
+    """
+    if settings.template is not None:
+        table: dict[str, Any] = {"kind": settings.template}
+    elif "template" in recipe:
+        table = dict(recipe["template"])
+    elif name == "nano" or recipe.get("kind") == "pretrain":
+        table = {"kind": "nano"}
+    else:
+        table = {"kind": "chat" if policy.tokenizer.chat_template else "r1_zero"}
+    given = {name: getattr(settings, name) for name in ("system", "prefill", "bos")}
+    table |= {name: value for name, value in given.items() if value is not None}
+    if settings.template_option:
+        table["options"] = dict(map(_template_option, settings.template_option))
+    try:
+        return TemplateSettings.model_validate(table)
+    except ValidationError as error:
+        details = error.errors()[0]
+        raise RecipeError(f"template {table['kind']!r}: {details['msg'].removeprefix('Value error, ')}") from None
+
+
+def _template_option(text: str) -> tuple[str, Any]:
+    """`enable_thinking=true` as a name and a value of TOML; what is none is text."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise RecipeError(f"--template-option {text!r} is not of the form KEY=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value
 
 
 def _name(dtype: torch.dtype) -> str:
