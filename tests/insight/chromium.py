@@ -26,7 +26,7 @@ class Page:
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log"):
+        for domain in ("Page", "Runtime", "Network", "Log", "Performance"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -72,6 +72,12 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    @property
+    def processor_seconds(self) -> float:
+        """What the page's process has used of the processor, all of its threads: it hardly depends on the load."""
+        figures = self.call("Performance.getMetrics")["metrics"]
+        return next(figure["value"] for figure in figures if figure["name"] == "ProcessTime")
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Write what the window shows, or the whole page, as PNG."""

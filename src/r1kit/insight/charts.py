@@ -36,6 +36,8 @@ class Plan:
     """`share`: 0 to 1, shown in percent; `log`; `number`; `bytes`."""
     is_single: bool = False
     """Drawn for one run alone: areas of several would hide each other."""
+    is_comparison: bool = False
+    """Not drawn where a run has only one of its curves."""
     setting: str = ""
     """The recipe's path of a value that is drawn as a line across."""
 
@@ -110,7 +112,8 @@ PLANS: tuple[Plan, ...] = (
          MEANINGS["dead_group_share"], "share"),
     Plan("pass_at_k", "One sample, a vote, the best of k", "learning",
          (Curve("pass_at_1", "pass@1"), Curve("cons_at_k", "cons@k"), Curve("pass_at_k", "pass@k")),
-         "over the k completions of each training problem: training moves pass@1 towards pass@k", "share"),
+         "over the k completions of each training problem: training moves pass@1 towards pass@k", "share",
+         is_comparison=True),
     Plan("reward", "Reward", "reward", (Curve("reward", "reward"),), MEANINGS["reward"]),
     Plan("reward_parts", "Reward parts", "reward", (Curve("reward_parts/*"),),
          "mean of each part, before its weight; parts of weight 0 are watched only"),
@@ -173,6 +176,8 @@ def _chart(plan: Plan, records: Sequence[RunRecord]) -> Chart:
         for curve in plan.curves
         for trace in traces_of(curve, record.metrics, run=number)
     ]
+    if plan.is_comparison and len({trace.label for trace in traces}) < 2:
+        traces = []
     if any(curve.look == "area" for curve in plan.curves):
         traces = [trace for trace in traces if any(trace.ys)]
     return Chart(plan=plan, traces=traces, levels=_levels(plan, records) if traces else ())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from r1kit.config.settings import Settings
@@ -53,16 +54,23 @@ def _walk(settings: BaseModel, defaults: BaseModel | None, path: str) -> Iterato
         elif isinstance(value, tuple) and any(isinstance(inner, Settings) for inner in value):
             for number, inner in enumerate(value):
                 yield from _walk(inner, None, f"{here}.{number}")
+        elif isinstance(value, Mapping) and value:
+            usual = flattened(default, here) if isinstance(default, Mapping) else {}
+            for inner, text in flattened(value, here).items():
+                yield Setting(path=inner, value=text, default=usual.get(inner, ABSENT), meaning=_meaning(field))
         else:
             known = default is not PydanticUndefined
             default = value if name == "kind" and not known else default
-            meaning = " ".join((field.description or "").split())
             yield Setting(
                 path=here,
                 value=shown(value),
                 default=shown(default) if known or name == "kind" else "",
-                meaning=meaning,
+                meaning=_meaning(field),
             )
+
+
+def _meaning(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
 
 
 def flattened(tree: object, path: str = "") -> dict[str, str]:
