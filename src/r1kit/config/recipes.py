@@ -1,0 +1,130 @@
+"""The recipes of single stages: what each `kind` of recipe file may say."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from r1kit.config.curriculum import CurriculumConfig, EvenCurriculum
+from r1kit.config.model import ArchitectureSettings, ModelSettings
+from r1kit.config.objective import (
+    AdvantageConfig,
+    CorrectionConfig,
+    GroupNormAdvantage,
+    GRPOObjective,
+    NoCorrection,
+    ObjectiveConfig,
+    OptimizerSettings,
+    SequenceMeanWeights,
+    TokenWeightsConfig,
+)
+from r1kit.config.rollouts import RewardSettings, RolloutSettings, StagedSamplingSettings, TemplateSettings
+from r1kit.config.run import EvaluationSettings, RunSettings
+from r1kit.config.settings import Settings
+from r1kit.config.tasks import TaskConfig
+
+
+class ZeroRecipe(Settings):
+    """R1-Zero: reinforcement learning on a base model, rewarded by rules alone (arXiv:2501.12948, section 2.2)."""
+
+    kind: Literal["zero"]
+    seed: int = 0
+    """Everything random is derived from it."""
+    model: ModelSettings = ModelSettings()
+    template: TemplateSettings = TemplateSettings()
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    curriculum: CurriculumConfig = EvenCurriculum()
+    sampling: StagedSamplingSettings = StagedSamplingSettings()
+    rewards: RewardSettings = RewardSettings()
+    rollouts: RolloutSettings = RolloutSettings()
+    advantage: AdvantageConfig = GroupNormAdvantage()
+    objective: ObjectiveConfig = GRPOObjective()
+    correction: CorrectionConfig = NoCorrection()
+    token_weights: TokenWeightsConfig = SequenceMeanWeights()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ZeroRecipe":
+        rollouts = self.rollouts
+        total = rollouts.problems_per_iteration * rollouts.group_size
+        if rollouts.steps_per_iteration > total:
+            raise ValueError(
+                f"rollouts.steps_per_iteration is {rollouts.steps_per_iteration}, but an iteration has only {total} "
+                "completions to split; lower it or raise problems_per_iteration"
+            )
+        if self.sampling.temperature == 0:
+            raise ValueError(
+                "sampling.temperature is 0: all completions of a group would be the same; training needs about 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_setting_is_idle(self) -> "ZeroRecipe":
+        rollouts = self.rollouts
+        if self.objective.kind == "reinforce" and rollouts.steps_per_iteration > 1:
+            raise ValueError(
+                f"objective.kind is 'reinforce', which has no ratio, but rollouts.steps_per_iteration is "
+                f"{rollouts.steps_per_iteration}: every step after the first would be off-policy; use 'cispo' or 'grpo'"
+            )
+        if rollouts.variance_of == "verdict" and not rollouts.is_dynamic:
+            raise ValueError(
+                "rollouts.variance_of is 'verdict', but nothing is dropped: dynamic sampling is off; "
+                "set rollouts.max_rounds above 1"
+            )
+        shortest = min([self.sampling.max_new_tokens, *(stage.max_new_tokens for stage in self.sampling.stages)])
+        if self.rewards.overlong_cache_tokens >= shortest:
+            raise ValueError(
+                f"rewards.overlong_cache_tokens is {self.rewards.overlong_cache_tokens}, but completions have at most "
+                f"{shortest} tokens; it must be less"
+            )
+        return self
+
+
+class PretrainSettings(Settings):
+    """How much a new base model reads."""
+
+    num_steps: int = Field(default=1500, ge=1)
+    rows_per_step: int = Field(default=64, ge=1)
+    row_tokens: int = Field(default=128, ge=16)
+    """Documents are laid end to end in rows of so many tokens; each row starts with a new one."""
+    tokenizer_documents: int = Field(default=20000, ge=100)
+    """Documents that the tokenizer is made from."""
+    checkpoint_interval_steps: int = Field(default=250, ge=1)
+    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Precision of the matrix products; the weights are kept in float32."""
+
+
+class PretrainRecipe(Settings):
+    """A new base model of the nano world, tokenizer included, from a generated corpus."""
+
+    kind: Literal["pretrain"]
+    seed: int = 0
+    architecture: ArchitectureSettings = ArchitectureSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    run: RunSettings = RunSettings()
+
+
+class SFTSettings(Settings):
+    """Supervised fine-tuning on (prompt, completion) examples."""
+
+    num_epochs: int = Field(default=2, ge=1)
+    """R1's SFT takes 2 (supplement B.4.2)."""
+    examples_per_step: int = Field(default=64, ge=1)
+    """R1: 64."""
+
+
+class SFTRecipe(Settings):
+    """Supervised fine-tuning of a model on a JSON Lines file of `prompt` and `completion`."""
+
+    kind: Literal["sft"]
+    seed: int = 0
+    model: ModelSettings = ModelSettings()
+    template: TemplateSettings = TemplateSettings()
+    data: Path
+    """The examples: one JSON object a line, with `prompt` (the question) and `completion`."""
+    sft: SFTSettings = SFTSettings()
+    optimizer: OptimizerSettings = OptimizerSettings(schedule="cosine")
+    run: RunSettings = RunSettings()
