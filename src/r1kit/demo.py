@@ -23,6 +23,7 @@ from rich.table import Table
 
 from r1kit.config.model import ModelSettings
 from r1kit.config.objective import OptimizerSettings
+from r1kit.config.recipes import SFTSettings
 from r1kit.engine.rollouts import Sampler
 from r1kit.errors import Interrupted, RunError
 from r1kit.evaluation.evaluate import drawn_by, evaluate, summarise
@@ -31,7 +32,7 @@ from r1kit.insight.report import write_report
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
 from r1kit.pipeline import make_sampler, train_zero
-from r1kit.recipe import SFTSettings, ZeroRecipe, dump_recipe, load_recipe
+from r1kit.recipe import ZeroRecipe, dump_recipe, load_recipe
 from r1kit.run import disk_errors, plain, write_whole
 from r1kit.stages import sft
 from r1kit.tasks import sample_problems

@@ -9,12 +9,12 @@ import torch
 from rich.console import Console
 
 from r1kit.config.objective import OptimizerSettings
+from r1kit.config.recipes import SFTRecipe, SFTSettings
 from r1kit.errors import DataError
 from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.policy import Policy
 from r1kit.models.template_lint import lint_row
 from r1kit.objectives.token_weights import token_mean
-from r1kit.recipe import SFTRecipe, SFTSettings
 from r1kit.run import Run
 from r1kit.stages.pretrain import next_token_loss
 from r1kit.training.batch import Batch, collate_tokens, shuffled_split
