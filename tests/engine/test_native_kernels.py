@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from r1kit.engine.engine import Request, generate
-from r1kit.engine.native import compiling
+from r1kit.models import compiling
 from r1kit.engine.native.compiled import CompiledKernels, kernels_for
 from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.native.fused import FusedForward
@@ -99,10 +99,10 @@ def test_a_compiler_that_fails_is_no_error(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     compiling.compiled_library.cache_clear()
 
-    assert compiling.compiled_library("kernels.c", WIDTH=32) is None  # it needs more definitions
+    assert compiling.compiled_library("engine/native/kernels.c", WIDTH=32) is None  # it needs more definitions
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert compiling.compiled_library("drawing.c", BF16=0) is None
+    assert compiling.compiled_library("engine/native/drawing.c", BF16=0) is None
     compiling.compiled_library.cache_clear()
 
 
@@ -110,11 +110,11 @@ def test_a_compiler_that_fails_is_no_error(monkeypatch, tmp_path):
 def test_a_library_is_compiled_once_and_left_whole(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     compiling.compiled_library.cache_clear()
-    assert compiling.compiled_library("drawing.c", BF16=1) is not None
+    assert compiling.compiled_library("engine/native/drawing.c", BF16=1) is not None
     compiling.compiled_library.cache_clear()
     monkeypatch.setattr(compiling, "_compile", None)
 
-    assert compiling.compiled_library("drawing.c", BF16=1) is not None
+    assert compiling.compiled_library("engine/native/drawing.c", BF16=1) is not None
     assert len(list((tmp_path / ".cache" / "r1kit" / "kernels").iterdir())) == 1
     compiling.compiled_library.cache_clear()
 

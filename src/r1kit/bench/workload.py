@@ -13,7 +13,7 @@ from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
 from r1kit.types import SamplingSpec
 
-INSTRUCTION = "\nThink inside <think></think>, then write only the final number inside <answer></answer>."
+INSTRUCTION = "\nThink step by step inside <think></think>, then write only the final number inside <answer></answer>."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

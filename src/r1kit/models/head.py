@@ -3,12 +3,14 @@
 N: positions   D: model width   V: vocabulary   W: vocabulary entries in a tile
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from r1kit.models import compiled_head
 
 # A tile's figures, read and written several times, should stay in a core's cache.
 TILE_ELEMENTS = 2**19
@@ -24,8 +26,8 @@ class Head:
     weight_VD: Tensor
     bias_V: Tensor | None
     temperature: float
-    gradient_VD: Tensor | None = None
-    """Where the weight's gradient is added in float32, if autograd is not to carry it."""
+    sink: Callable[[], Tensor] | None = None
+    """Says where (V, D) the weight's gradient is added in float32, if autograd is not to carry it."""
 
 
 @dataclass(slots=True)
@@ -73,8 +75,8 @@ class _ChosenStats(torch.autograd.Function):
         if grad_logprobs_N is None:
             grad_logprobs_N = torch.zeros_like(normaliser_N)
         head, wide = ctx.head, _wide(weight_VD.dtype)
-        carries = head.gradient_VD is None and ctx.needs_input_grad[1]
-        sink_VD = torch.zeros_like(weight_VD, dtype=wide) if carries else head.gradient_VD
+        carries = head.sink is None and ctx.needs_input_grad[1]
+        sink_VD = torch.zeros_like(weight_VD, dtype=wide) if carries else head.sink and head.sink()
         bias_sink_V = torch.zeros_like(bias_V, dtype=wide) if bias_V is not None and ctx.needs_input_grad[2] else None
         grad_hidden_ND = torch.empty_like(hidden_ND)
         for rows, part_ND in _passes(hidden_ND.contiguous()):
@@ -92,6 +94,9 @@ class _ChosenStats(torch.autograd.Function):
 
 def _forward_pass(hidden_ND: Tensor, targets_N: Tensor, head: Head) -> tuple[Tensor, Tensor, Tensor]:
     """Logprobs, entropies and normalisers of some positions."""
+    arithmetic = compiled_head.arithmetic_of(hidden_ND, head.weight_VD, head.bias_V)
+    if arithmetic is not None:
+        return compiled_head.forward_pass(hidden_ND, targets_N, head.weight_VD, head.temperature, arithmetic)
     wide = _wide(hidden_ND.dtype)
     highest_N = hidden_ND.new_full((len(hidden_ND),), -torch.inf, dtype=wide)
     chosen_N, mass_N, moment_N = (hidden_ND.new_zeros(len(hidden_ND), dtype=wide) for _ in range(3))
@@ -128,6 +133,10 @@ def _backward_pass(
     d logprob / dz = onehot - p, d entropy / dz = -p (log p + H).
     """
     targets_N, normaliser_N, entropy_N = known
+    arithmetic = compiled_head.arithmetic_of(hidden_ND, head.weight_VD, head.bias_V)
+    if arithmetic is not None:
+        settings = head.weight_VD, head.temperature, arithmetic
+        return compiled_head.backward_pass(hidden_ND, known, asked, *settings, sink_VD)
     grad_N = asked[0] / head.temperature
     grad_entropy_N = None if asked[1] is None else asked[1] / head.temperature
     grad_hidden_ND = torch.zeros_like(hidden_ND, dtype=_wide(hidden_ND.dtype))

@@ -16,46 +16,43 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from r1kit.models.attention import Scope, attend, attend_backward
+from r1kit.models.compiled_layer import CompiledLayer, arithmetic_of
+from r1kit.models.layer_parts import ATTENTION, MLP, NORMS, LayerSettings, Sink
 from r1kit.models.packing import Packing
 
-NORMS, SILU = ("input_layernorm", "post_attention_layernorm"), ("SiLU", "SiLUActivation")
-ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+SILU = ("SiLU", "SiLUActivation")
 KNOWN_LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 HEAD_NORMS = ("q_norm", "k_norm")
 
 CACHED_ROWS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """What a layer computes with, apart from its parameters."""
+def take_over(layer: nn.Module, sink: Sink | None) -> bool:
+    """Let a layer of the known layout compute by hand wherever its rows are packed; says whether it does.
 
-    scope: Scope
-    cos_NE: Tensor
-    sin_NE: Tensor
-    eps: float
-    names: tuple[str, ...]
-    """Of the parameters, as they are passed."""
-    keeps_insides: bool
-
-
-def take_over(layer: nn.Module) -> bool:
-    """Let a layer of the known layout compute by hand wherever its rows are packed; says whether it does."""
+    `sink`: of weights that are copies, if they are.
+    """
     if not _has_known_layout(layer):
         return False
-    layer.forward = partial(_forward, layer, layer.forward)
+    layer.forward = partial(_forward, layer, layer.forward, sink)
     return True
 
 
 def _forward(
-    layer: Any, otherwise: Any, hidden_states: Tensor, *args: Any, packing: Packing | None = None, **options: Any
+    layer: Any,
+    otherwise: Any,
+    sink: Sink | None,
+    hidden_states: Tensor,
+    *args: Any,
+    packing: Packing | None = None,
+    **options: Any,
 ) -> Tensor:
     if packing is None:
         return otherwise(hidden_states, *args, **options)
     cos_1NE, sin_1NE = options["position_embeddings"]
     attention = layer.self_attn
     named = dict(layer.named_parameters())
-    settings = _Settings(
+    settings = LayerSettings(
         scope=Scope(packing, attention.scaling, _window(attention)),
         cos_NE=cos_1NE[0],
         sin_NE=sin_1NE[0],
@@ -63,6 +60,9 @@ def _forward(
         names=tuple(named),
         keeps_insides=not layer.gradient_checkpointing,
     )
+    arithmetic = arithmetic_of(hidden_states, named)
+    if arithmetic is not None and (sink is not None or not torch.is_grad_enabled()):
+        return CompiledLayer.apply(hidden_states[0], settings, arithmetic, sink, *named.values())[None]
     return _Layer.apply(hidden_states[0], settings, *named.values())[None]
 
 
@@ -89,7 +89,7 @@ class _Insides:
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input_ND: Tensor, settings: _Settings, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, input_ND: Tensor, settings: LayerSettings, *parameters: Tensor) -> Tensor:
         weights = dict(zip(settings.names, parameters, strict=True))
         insides = _insides(input_ND, settings, weights)
         ctx.settings = settings
@@ -126,7 +126,7 @@ class _Gradients:
             self.found[f"{name}.bias"] = grad_NO.sum(0)
 
 
-def _insides(input_ND: Tensor, settings: _Settings, weights: dict[str, Tensor]) -> _Insides:
+def _insides(input_ND: Tensor, settings: LayerSettings, weights: dict[str, Tensor]) -> _Insides:
     width = settings.cos_NE.shape[-1]
     normed_ND = _normed(input_ND, weights["input_layernorm.weight"], settings.eps)
     query_NHE, key_NKE, value_NKE = (
@@ -146,7 +146,7 @@ def _insides(input_ND: Tensor, settings: _Settings, weights: dict[str, Tensor]) 
 
 
 def _mlp_backward(
-    grad_ND: Tensor, insides: _Insides, settings: _Settings, weights: dict[str, Tensor], gradients: _Gradients
+    grad_ND: Tensor, insides: _Insides, settings: LayerSettings, weights: dict[str, Tensor], gradients: _Gradients
 ) -> Tensor:
     """The gradient of the residual stream before the MLP."""
     grad_gated_NI = grad_ND @ weights["mlp.down_proj.weight"]
@@ -163,7 +163,7 @@ def _attention_backward(
     grad_ND: Tensor,
     input_ND: Tensor,
     insides: _Insides,
-    settings: _Settings,
+    settings: LayerSettings,
     weights: dict[str, Tensor],
     gradients: _Gradients,
 ) -> Tensor:
@@ -198,7 +198,7 @@ def _normed_linears_backward(
     normed_ND: Tensor,
     input_ND: Tensor,
     grad_ND: Tensor,
-    settings: _Settings,
+    settings: LayerSettings,
     weights: dict[str, Tensor],
     gradients: _Gradients,
 ) -> Tensor:

@@ -51,6 +51,7 @@ class ComputeNetwork:
         memo: dict[int, Any] = {id(master): copies[name] for name, master in self._masters.items()}
         memo |= {id(buffer): buffer for buffer in model.buffers()}
         self._copies = copies
+        self._master_of = {id(copy): self._masters[name] for name, copy in copies.items()}
         self._model: PreTrainedModel = deepcopy(model, memo)
         self._layers = [layer for layer in self._model.modules() if isinstance(layer, GradientCheckpointingLayer)]
         for layer in self._layers:
@@ -62,7 +63,7 @@ class ComputeNetwork:
             # Rows of the masters: gradients of frequent tokens would otherwise be summed in the low precision.
             self._model.get_input_embeddings().forward = partial(_embedded, embeddings, dtype)
         self._padded_attention = model.config._attn_implementation
-        self.num_layers_by_hand = sum(take_over(layer) for layer in self._layers)
+        self.num_layers_by_hand = sum(take_over(layer, self._sink if self.is_shadow else None) for layer in self._layers)
         self.packs_rows = self._takes_packed_rows()
 
     @property
@@ -91,7 +92,7 @@ class ComputeNetwork:
         linear = self._model.get_output_embeddings()
         sink = None
         if self.is_shadow and torch.is_grad_enabled() and self._head_master.requires_grad:
-            sink = _gradient_of(self._head_master)
+            sink = partial(_gradient_of, self._head_master)
         return Head(linear.weight, linear.bias, temperature, sink)
 
     def _packed(self, packing: Packing) -> Tensor:
@@ -133,6 +134,11 @@ class ComputeNetwork:
             for name, copy in self._copies.items():
                 copy.copy_(self._masters[name])
             self._seen = seen
+
+    def _sink(self, copy: Tensor) -> Tensor | None:
+        """The master's gradient, to which that of its copy is added; None where it doesn't train."""
+        master = self._master_of[id(copy)]
+        return _gradient_of(master) if master.requires_grad else None
 
     def _counterpart(self, master: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
         if not self.is_shadow:

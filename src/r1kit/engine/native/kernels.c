@@ -40,12 +40,7 @@ void gate(int64_t num_rows, int64_t width, const number *gate_up, number *out, i
         const number *gates = gate_up + row * 2 * width, *ups = gates + width;
         for (int64_t i = 0; i < width; i += LANES) {
             lanes x = load(gates + i);
-            signs is_negative = x < 0;
-            /* Both branches of the logistic function, from exp of a number that is not positive. */
-            lanes e = exp_below_0((lanes)((signs)x | (int32_t)0x80000000));
-            lanes one = (lanes){0} + 1.0f;
-            lanes above = (lanes)((is_negative & (signs)e) | (~is_negative & (signs)one));
-            store(out + row * width + i, x * above / (1.0f + e) * load(ups + i));
+            store(out + row * width + i, x * logistic(x) * load(ups + i));
         }
     }
 }
@@ -127,13 +122,8 @@ static inline float exponentials(float *scores, int64_t length)
 {
     for (int64_t s = length; s % LANES; s++) scores[s] = -1e30f;
     lanes tops = load_float(scores), sums = {0};
-    for (int64_t s = LANES; s < length; s += LANES) {
-        lanes x = load_float(scores + s);
-        signs is_higher = x > tops;
-        tops = (lanes)((is_higher & (signs)x) | (~is_higher & (signs)tops));
-    }
-    float top = tops[0];
-    for (int i = 1; i < LANES; i++) top = tops[i] > top ? tops[i] : top;
+    for (int64_t s = LANES; s < length; s += LANES) tops = larger(tops, load_float(scores + s));
+    float top = highest_of(tops);
     for (int64_t s = 0; s < length; s += LANES) {
         lanes e = exp_below_0(load_float(scores + s) - top);
         store_float(scores + s, e);

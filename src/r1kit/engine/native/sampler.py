@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r1kit.engine.native.compiling import compiled_library
+from r1kit.models.compiling import compiled_library
 from r1kit.types import SamplingSpec
 
 # Logits that are drawn from at once: two float32 buffers of so many lie in a processor's second-level cache.
@@ -125,7 +125,7 @@ def draw(logits_NV: Tensor, uniforms_N: Tensor, sampling: RowSampling) -> tuple[
     Banned tokens are gone before the softmax, so logprobs are of what could be drawn. The token is the one at which the
     cumulative probability, in the order of token ids, passes the uniform number.
     """
-    library = compiled_library("drawing.c", BF16=int(logits_NV.dtype == torch.bfloat16))
+    library = compiled_library("engine/native/drawing.c", BF16=int(logits_NV.dtype == torch.bfloat16))
     if library is None or logits_NV.dtype not in (torch.float32, torch.bfloat16):
         return draw_by_torch(logits_NV, uniforms_N, sampling)
     tokens_N, logprobs_N = _draw_compiled(library, logits_NV.contiguous(), uniforms_N, sampling.temperature_N1)

@@ -1,4 +1,4 @@
-"""Compiling the engine's C sources for this processor, by the user's own compiler, at first use.
+"""Compiling our C sources for this processor, by the user's own compiler, at first use.
 
 It takes a second once a machine and shape; the libraries lie in the user's cache afterwards. Nothing needs them: where
 there is no compiler, or `R1KIT_COMPILE=0` stands in the environment, torch's operators do the same.
@@ -17,22 +17,25 @@ from importlib import resources
 from pathlib import Path
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-SOURCES = resources.files("r1kit.engine.native")
+SOURCES = resources.files("r1kit")
 
 
 @lru_cache
 def compiled_library(source: str, **definitions: int) -> ctypes.CDLL | None:
-    """The library of one of our sources, from the user's cache or compiled now; None where there can't be one."""
+    """The library of one of our sources (its path inside the package), from the user's cache or compiled now.
+
+    None where there can't be one.
+    """
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or os.environ.get("R1KIT_COMPILE") == "0":
         return None
-    code = SOURCES.joinpath("lanes.h").read_text("utf-8") + SOURCES.joinpath(source).read_text("utf-8")
+    code = SOURCES.joinpath("models/lanes.h").read_text("utf-8") + SOURCES.joinpath(source).read_text("utf-8")
     code = code.replace('#include "lanes.h"', "")
     defined = tuple(f"-D{name}={value}" for name, value in definitions.items())
     identity = "\n".join([compiler, *FLAGS, *defined, _processor(), code])
     try:
         folder = Path.home() / ".cache" / "r1kit" / "kernels"
-        path = folder / f"{source.removesuffix('.c')}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.so"
+        path = folder / f"{Path(source).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.so"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             _compile(compiler, defined, code, path)

@@ -80,3 +80,25 @@ static inline lanes exp_below_0(lanes x)
     p = p * r * r + r + 1.0f;
     return (lanes)(~is_tiny & (signs)(p * (lanes)((n + 127) << 23)));
 }
+
+/* 1 / (1 + exp(-x)), from exp of a number that is not positive. */
+static inline lanes logistic(lanes x)
+{
+    signs is_negative = x < 0;
+    lanes e = exp_below_0((lanes)((signs)x | (int32_t)0x80000000));
+    lanes one = (lanes){0} + 1.0f;
+    return (lanes)((is_negative & (signs)e) | (~is_negative & (signs)one)) / (1.0f + e);
+}
+
+static inline lanes larger(lanes x, lanes y)
+{
+    signs is_higher = y > x;
+    return (lanes)((is_higher & (signs)y) | (~is_higher & (signs)x));
+}
+
+static inline float highest_of(lanes x)
+{
+    float top = x[0];
+    for (int i = 1; i < LANES; i++) top = x[i] > top ? x[i] : top;
+    return top;
+}
