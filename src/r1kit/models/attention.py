@@ -74,16 +74,10 @@ def attend(query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, scope: Scope) 
 
 
 def attend_backward(
-    grad_NHE: Tensor,
-    saved: tuple[Tensor, Tensor, Tensor],
-    scope: Scope,
-    into: tuple[Tensor, Tensor, Tensor] | None = None,
+    grad_NHE: Tensor, saved: tuple[Tensor, Tensor, Tensor], scope: Scope
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of queries, keys and values, given these; the probabilities are made again.
-
-    `into`: zeros of the same shapes that are to hold them.
-    """
-    grad_query, grad_key, grad_value = into or tuple(tensor.new_zeros(tensor.shape) for tensor in saved)
+    """The gradients of queries, keys and values, given these; the probabilities are made again."""
+    grad_query, grad_key, grad_value = (tensor.new_zeros(tensor.shape) for tensor in saved)
     # A prompt's own block comes before those that add to its gradient.
     for block in scope.packing.blocks:
         reader = _Reader.of(block, *saved, scope.scale)

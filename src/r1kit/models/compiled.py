@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from r1kit.models.attention import Scope
 from r1kit.models.compiling import compiled_library
 
 EDGE = 32
@@ -29,6 +30,30 @@ class Target(ctypes.Structure):
         ("added", ctypes.c_void_p),
         ("kind", ctypes.c_int),
     ]
+
+
+class Heads(ctypes.Structure):
+    """What attention reads, as in attending.h."""
+
+    _fields_ = [
+        ("query", ctypes.c_void_p),
+        ("key", ctypes.c_void_p),
+        ("value", ctypes.c_void_p),
+        ("stride", ctypes.c_int64),
+        ("num_keys", ctypes.c_int64),
+        ("group", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("scale", ctypes.c_float),
+        ("window", ctypes.c_int64),
+    ]
+
+    @classmethod
+    def of(cls, heads: tuple[Tensor, Tensor, Tensor], scope: Scope) -> "Heads":
+        """Of queries, keys and values (N, heads, E) that stand side by side in each row."""
+        query, key, value = heads
+        pointers = [tensor.data_ptr() for tensor in heads]
+        counts = query.stride(0), key.shape[1], query.shape[1] // key.shape[1], query.shape[2]
+        return cls(*pointers, *counts, scope.scale, scope.window or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +84,8 @@ class Arithmetic:
             "gate": [count, count, pointer, pointer, whole],
             "gate_backward": [count, count, *(pointer,) * 4, whole],
             "rotate": [count, count, count, count, *(pointer,) * 3, real, whole],
+            "attend": [pointer, count, pointer, pointer, count, whole],
+            "attend_backward": [pointer, *(count,) * 3, *(pointer,) * 3, count, *(pointer,) * 4, whole],
             "softmax_tile": [count, count, pointer, real, count, *(pointer,) * 5, whole],
             "softmax_tile_backward": [count, count, pointer, real, count, *(pointer,) * 6, whole],
         }
@@ -146,6 +173,32 @@ class Arithmetic:
         sign = -1.0 if backward else 1.0
         pointers = [tensor.data_ptr() for tensor in (heads_RW, cos_RE, sin_RE)]
         self._call("rotate", len(heads_RW), heads_RW.stride(0), num_heads, cos_RE.shape[1], *pointers, sign)
+
+    def attend(self, heads: tuple[Tensor, Tensor, Tensor], scope: Scope) -> Tensor:
+        """Softmax attention (N, H E) of queries, keys and values that stand side by side in each row."""
+        out_ND = torch.empty(len(heads[0]), heads[0][0].numel(), dtype=torch.bfloat16)
+        sequences_S4 = scope.packing.sequences_S4
+        place = sequences_S4.data_ptr(), *_place(out_ND)
+        self._call("attend", ctypes.byref(Heads.of(heads, scope)), len(sequences_S4), *place)
+        return out_ND
+
+    def attend_backward(
+        self, grad_ND: Tensor, heads: tuple[Tensor, Tensor, Tensor], scope: Scope, into: tuple[Tensor, Tensor, Tensor]
+    ) -> None:
+        """The gradients of queries, keys and values, written where tensors of the same strides say."""
+        sequences_S4, begins = scope.packing.sequences_S4, torch.tensor(scope.packing.families)
+        wide = torch.zeros(len(grad_ND), 2 * heads[1][0].numel())
+        self._call(
+            "attend_backward",
+            ctypes.byref(Heads.of(heads, scope)),
+            len(grad_ND),
+            scope.packing.families[0],
+            len(begins) - 1,
+            begins.data_ptr(),
+            sequences_S4.data_ptr(),
+            *_place(grad_ND),
+            *(tensor.data_ptr() for tensor in (*into, wide)),
+        )
 
     def softmax_tile(
         self, logits_RW: Tensor, temperature: float, start: int, targets_R: Tensor, sums: tuple[Tensor, ...]

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r1kit.models.attention import attend, attend_backward
 from r1kit.models.compiled import EDGE, Arithmetic, compiled_arithmetic
 from r1kit.models.layer_parts import ATTENTION, MLP, NORMS, LayerSettings, Sink
 
@@ -91,7 +90,7 @@ class _Pass:
                 weight_E = self.weights[f"self_attn.{name}.weight"]
                 part_NP.copy_(arithmetic.norm(heads_RE, weight_E, settings.eps).view(part_NP.shape))
         self.rotate(projected_NP, backward=False)
-        attended_ND = attend(*self.heads(projected_NP), settings.scope).flatten(1)
+        attended_ND = arithmetic.attend(self.heads(projected_NP), settings.scope)
         middle_ND = self.linear(attended_ND, ATTENTION[3:], "self_attn", added=input_ND)
         normed_ND = arithmetic.norm(middle_ND, self.weights[f"{NORMS[1]}.weight"], settings.eps)
         return _Insides(projected_NP, raw_NP, attended_ND, middle_ND, self.linear(normed_ND, MLP[:2], "mlp"))
@@ -110,9 +109,9 @@ class _Pass:
         arithmetic, settings = self.arithmetic, self.settings
         self.gradients_of_linears(("self_attn.o_proj",), (grad_ND,), insides.attended_ND)
         grad_attended_ND = arithmetic.product(grad_ND, arithmetic.right(self.weights["self_attn.o_proj.weight"]))
-        grad_NP = torch.zeros_like(insides.projected_NP)
+        grad_NP = torch.empty_like(insides.projected_NP)
         saved = self.heads(insides.projected_NP)
-        attend_backward(grad_attended_ND.view(saved[0].shape), saved, settings.scope, self.heads(grad_NP))
+        arithmetic.attend_backward(grad_attended_ND, saved, settings.scope, self.heads(grad_NP))
         self.rotate(grad_NP, backward=True)
         if insides.raw_NP is not None:
             self.head_norms_backward(grad_NP, insides.raw_NP)

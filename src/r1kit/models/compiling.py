@@ -29,8 +29,9 @@ def compiled_library(source: str, **definitions: int) -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or os.environ.get("R1KIT_COMPILE") == "0":
         return None
-    code = SOURCES.joinpath("models/lanes.h").read_text("utf-8") + SOURCES.joinpath(source).read_text("utf-8")
-    code = code.replace('#include "lanes.h"', "")
+    code = SOURCES.joinpath(source).read_text("utf-8")
+    for header in ("lanes.h", "attending.h"):
+        code = code.replace(f'#include "{header}"', SOURCES.joinpath("models", header).read_text("utf-8"))
     defined = tuple(f"-D{name}={value}" for name, value in definitions.items())
     identity = "\n".join([compiler, *FLAGS, *defined, _processor(), code])
     try:

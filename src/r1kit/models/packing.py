@@ -71,6 +71,11 @@ class Packing:
     """For each token under the mask, in the order of the rows, the slot of the token before it."""
     blocks: tuple[Block, ...]
     """Those without anything before them first."""
+    sequences_S4: Tensor
+    """First token, length, first token of the prompt and its length (0: none), of each sequence, in the blocks' order;
+    on the processor."""
+    families: tuple[int, ...]
+    """Where the sequences of each prompt begin, and the end of all; before the first stand those without a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,8 @@ def pack(token_ids_BT: Tensor, completion_mask_BT: Tensor) -> Packing:
     slots: dict[int, Tensor] = {}
     alone: list[tuple[int, int]] = []
     blocks: list[Block] = []
+    listed: list[tuple[int, int, int, int]] = []
+    begins: list[int] = []
     rows_BT = token_ids_BT.cpu()
     end = 0
     for prompt, rows in families.items():
@@ -127,6 +134,8 @@ def pack(token_ids_BT: Tensor, completion_mask_BT: Tensor) -> Packing:
             end += length
         if shared:
             blocks += _blocks(sequences, prefix_start, shared)
+            begins.append(len(listed))
+            listed += [(*sequence, prefix_start, shared) for sequence in sequences]
         else:
             alone += sequences
     # Whatever stands before others comes first.
@@ -139,6 +148,8 @@ def pack(token_ids_BT: Tensor, completion_mask_BT: Tensor) -> Packing:
         position_ids_N=torch.cat(positions).to(device),
         predictors_M=torch.cat(predictors).to(device),
         blocks=tuple(block.to(device) for block in blocks),
+        sequences_S4=torch.tensor([(*sequence, 0, 0) for sequence in alone] + listed),
+        families=tuple(len(alone) + begin for begin in [*begins, len(listed)]),
     )
 
 

@@ -203,11 +203,12 @@ static inline void block(const char *left, int64_t row_bytes, int64_t step_bytes
     _tile_stored(3, sums + TILE * EDGE + TILE, 128);
 }
 
-/* `left_stride`: numbers between the rows of the left factor; 0: it was laid out. `right`: laid out. */
-void product(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left_stride, const uint16_t *right,
-             const Target *target, int threads)
+/* `left_stride`: numbers between the rows of the left factor; 0: it was laid out. `right`: laid out, for `right_k` numbers
+ * along K, of which the first k are read. */
+static void multiply(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left_stride, const uint16_t *right,
+                     int64_t right_k, const Target *target, int threads)
 {
-    int64_t depth = whole(k), blocks = whole(m), panels = whole(n);
+    int64_t depth = whole(k), blocks = whole(m), panels = whole(n), panel_depth = whole(right_k);
 #pragma omp parallel num_threads(threads) if (m * n * k > 32 * WORTH_THREADS)
     {
         float sums[MOST_BLOCKS * EDGE * EDGE] __attribute__((aligned(64)));
@@ -236,7 +237,7 @@ void product(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left
                 int64_t stop = start + group < end ? start + group : end;
                 for (int64_t chunk = 0; chunk < chunks; chunk++) {
                     int64_t low = depth * chunk / chunks, high = depth * (chunk + 1) / chunks;
-                    const uint16_t *piece = right + (panel * depth + low) * EDGE * EDGE;
+                    const uint16_t *piece = right + (panel * panel_depth + low) * EDGE * EDGE;
                     for (int64_t b = start; b < stop; b++) {
                         const uint16_t *from;
                         int64_t row_bytes = left_stride * 2, step_bytes = 64;
@@ -258,6 +259,14 @@ void product(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left
         free(copy);
     }
 }
+
+void product(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left_stride, const uint16_t *right,
+             const Target *target, int threads)
+{
+    multiply(m, n, k, left, left_stride, right, k, target, threads);
+}
+
+#include "attending.h"
 #else
 int products_work(void) { return 0; }
 #endif
