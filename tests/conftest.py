@@ -1,6 +1,7 @@
 """What many tests share: tiny networks of each architecture, a tokenizer, and a model folder made of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,9 +72,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def make_policy(tokenizer):
     """A function from an architecture's name to a policy with random float32 weights, the same each time."""
 
-    def make(architecture: str = "llama", *, seed: int = 0) -> Policy:
+    def make(architecture: str = "llama", *, seed: int = 0, **other: Any) -> Policy:
         kind, shape = ARCHITECTURES[architecture]
-        config = kind(**shape, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=None)
+        vocabulary = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None}
+        config = kind(**(shape | vocabulary | other))
         torch.manual_seed(seed)
         return Policy(AutoModelForCausalLM.from_config(config, dtype=torch.float32), tokenizer)
 

@@ -7,13 +7,13 @@ import torch
 from torch.testing import assert_close
 
 from r1kit.engine.engine import Request, generate
-from r1kit.models import compiling
 from r1kit.engine.native.compiled import CompiledKernels, kernels_for
 from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.native.fused import FusedForward
 from r1kit.engine.native.kernels import TorchKernels
 from r1kit.engine.native.plain import PlainForward
 from r1kit.engine.native.sampler import RowSampling, draw, draw_by_torch, uniforms
+from r1kit.models import compiling
 from r1kit.types import SamplingSpec
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")

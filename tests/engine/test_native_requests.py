@@ -252,6 +252,20 @@ def test_an_empty_prompt_is_refused(make_policy):
         NativeEngine(make_policy("llama")).submit([request_of(length=0)])
 
 
+def test_a_sleeping_engine_draws_the_same_again_once_it_has_weights(make_policy):
+    policy = make_policy("llama")
+    engine = NativeEngine(policy)
+    before = generate(engine, [request_of()])
+    engine.sleep()
+    engine.sleep()
+
+    with pytest.raises(RuntimeError, match="the engine sleeps"):
+        engine.submit([request_of()])
+    engine.load_weights(policy, 0)
+
+    assert generate(engine, [request_of()]) == before
+
+
 def test_weights_are_not_changed_under_running_or_waiting_completions(make_policy):
     policy = make_policy("llama")
     engine = NativeEngine(policy)

@@ -19,6 +19,7 @@ from r1kit.objectives.token_weights import sequence_mean
 from r1kit.recipe import ZeroRecipe
 from r1kit.stages.objective import objective_loss
 from r1kit.training.batch import Batch, collate_rollouts
+from r1kit.training.memory import return_free_memory
 from r1kit.training.optimizer import Optimizer
 from r1kit.training.step import Update, optimizer_step
 from r1kit.types import Completion, Problem, Rollout, Score, Verdict
@@ -64,7 +65,9 @@ def bench_iteration(bench: Bench, limits: MachineLimits, tick: Tick) -> Measurem
     for run in range(bench.settings.repeats + 1):
         requests = bench.requests(run, ignore_end=False)
         took_sampling, drawn = timed(partial(generate, engine, requests), bench.policy.device)
+        engine.sleep()
         took_training, update = timed(partial(trainer.step, drawn), bench.policy.device)
+        return_free_memory()
         engine.load_weights(bench.policy, version=run + 1)
         sampling.append(took_sampling)
         training.append(took_training)

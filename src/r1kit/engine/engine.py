@@ -48,6 +48,10 @@ class Engine(Protocol):
         """Sample from these weights from now on."""
         ...
 
+    def sleep(self) -> None:
+        """Let go of memory until `load_weights`: the trainer needs it."""
+        ...
+
 
 def generate(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
     """The completions of all requests, in their order.

@@ -50,7 +50,7 @@ class Heads(ctypes.Structure):
     @classmethod
     def of(cls, heads: tuple[Tensor, Tensor, Tensor], scope: Scope) -> "Heads":
         """Of queries, keys and values (N, heads, E) that stand side by side in each row."""
-        query, key, value = heads
+        query, key, _ = heads
         pointers = [tensor.data_ptr() for tensor in heads]
         counts = query.stride(0), key.shape[1], query.shape[1] // key.shape[1], query.shape[2]
         return cls(*pointers, *counts, scope.scale, scope.window or 0)
@@ -68,7 +68,7 @@ class LaidOut:
 
 
 class Arithmetic:
-    """The compiled functions. Everything they are given is bfloat16 unless said otherwise, its last axis in one piece."""
+    """The compiled functions. What they are given is bfloat16 unless said otherwise, its last axis in one piece."""
 
     def __init__(self, products: ctypes.CDLL, rowwise: ctypes.CDLL) -> None:
         """Take the two libraries."""
@@ -97,21 +97,21 @@ class Arithmetic:
 
     def right(self, factor_KN: Tensor) -> LaidOut:
         """The right factor of a product."""
-        return self._laid_out("pack_right", *factor_KN.shape, factor_KN)
+        return self._laid_out("pack_right", len(factor_KN), factor_KN.shape[1], factor_KN)
 
     def right_transposed(self, *factors_NK: Tensor) -> LaidOut:
         """The right factor from its transpose: the weights of linear layers, as these hold them, side by side.
 
         But for the last one, their lengths must be multiples of 32.
         """
-        parts = [self._laid_out("pack_right_transposed", *reversed(factor.shape), factor) for factor in factors_NK]
+        parts = [self._laid_out("pack_right_transposed", part.shape[1], len(part), part) for part in factors_NK]
         if len(parts) == 1:
             return parts[0]
         return LaidOut(torch.cat([part.data for part in parts]), sum(part.length for part in parts), parts[0].depth)
 
     def left_transposed(self, factor_KM: Tensor) -> LaidOut:
         """The left factor from its transpose: the gradient of a layer's output, for that of its weights."""
-        return self._laid_out("pack_left_transposed", *factor_KM.shape, factor_KM)
+        return self._laid_out("pack_left_transposed", len(factor_KM), factor_KM.shape[1], factor_KM)
 
     def product(
         self, left: Tensor | LaidOut, right: LaidOut, *, bias_N: Tensor | None = None, added_MN: Tensor | None = None
@@ -222,8 +222,7 @@ class Arithmetic:
         return LaidOut(data, length, depth)
 
     def _multiply(self, left: Tensor | LaidOut, right: LaidOut, target: Target) -> None:
-        is_plain = isinstance(left, Tensor)
-        data, stride = (left, left.stride(0)) if is_plain else (left.data, 0)
+        data, stride = (left.data, 0) if isinstance(left, LaidOut) else (left, left.stride(0))
         sizes = _length(left), right.length, right.depth
         self._call("product", *sizes, data.data_ptr(), stride, right.data.data_ptr(), ctypes.byref(target))
 

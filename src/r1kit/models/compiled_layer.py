@@ -51,7 +51,12 @@ class CompiledLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input_ND: Tensor, settings: LayerSettings, arithmetic: Arithmetic, sink: Sink | None, *parameters: Tensor
+        ctx: Any,
+        input_ND: Tensor,
+        settings: LayerSettings,
+        arithmetic: Arithmetic,
+        sink: Sink | None,
+        *parameters: Tensor,
     ) -> Tensor:
         """The layer's output (N, D)."""
         layer = _Pass(settings, arithmetic, sink, dict(zip(settings.names, parameters, strict=True)))

@@ -63,7 +63,9 @@ class ComputeNetwork:
             # Rows of the masters: gradients of frequent tokens would otherwise be summed in the low precision.
             self._model.get_input_embeddings().forward = partial(_embedded, embeddings, dtype)
         self._padded_attention = model.config._attn_implementation
-        self.num_layers_by_hand = sum(take_over(layer, self._sink if self.is_shadow else None) for layer in self._layers)
+        self.num_layers_by_hand = sum(
+            take_over(layer, self._sink if self.is_shadow else None) for layer in self._layers
+        )
         self.packs_rows = self._takes_packed_rows()
 
     @property

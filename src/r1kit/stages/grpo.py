@@ -58,6 +58,7 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
         # Prompts -> rollouts -> scores: groups of completions, drawn from the current policy.
         with watch.phase("sampling"):
             draw = draw_groups(recipe.rollouts, sampler, source, seed=seed)
+            sampler.engine.sleep()
 
         # Scores -> advantages -> updates: a completion is only good relative to others; each minibatch is one
         # optimizer step, and the first is exactly on-policy.

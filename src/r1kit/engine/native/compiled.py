@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from r1kit.engine.native.anatomy import Shape
-from r1kit.models.compiling import compiled_library
 from r1kit.engine.native.grouped_cache import GroupedCache
 from r1kit.engine.native.kernels import Kernels, Step, TorchKernels
 from r1kit.engine.native.packed import PackedLayer
+from r1kit.models.compiling import compiled_library
 
 MULTIPLE = 32
 """Widths are counted in so many numbers, the most that one instruction of today's processors takes."""
@@ -145,5 +145,7 @@ def kernels_for(shape: Shape, hidden_size: int, dtype: torch.dtype) -> Kernels:
     widths = (shape.head_width, shape.intermediate_size, hidden_size)
     if dtype not in BF16 or any(width % MULTIPLE for width in widths):
         return TorchKernels(shape, dtype)
-    library = compiled_library("engine/native/kernels.c", WIDTH=shape.head_width, GROUP=shape.heads_per_key, BF16=BF16[dtype])
+    library = compiled_library(
+        "engine/native/kernels.c", WIDTH=shape.head_width, GROUP=shape.heads_per_key, BF16=BF16[dtype]
+    )
     return TorchKernels(shape, dtype) if library is None else CompiledKernels(library, shape, dtype)

@@ -39,18 +39,30 @@ class NativeEngine:
         self._waiting: deque[tuple[int, Request]] = deque()
         self._rows: Rows | None = None
         self._forward = forward_of(policy)
-        self._policy, self._version = policy, 0
+        self._policy, self._version, self._sleeps = policy, 0, False
 
     def load_weights(self, policy: Policy, version: int) -> None:
         """Sample from this policy's weights, as they are now, from now on. Nothing may be running."""
-        if self._rows is not None or self._waiting:
-            raise RuntimeError("weights changed under running completions; finish or cancel them first")
+        self._refuse_running("weights changed")
         self._forward = forward_of(policy, self._forward)
         self._policy = policy
         self._version = version
+        self._sleeps = False
+
+    def sleep(self) -> None:
+        """Let go of the copies of weights and of the cache until `load_weights`. Nothing may be running."""
+        self._refuse_running("the engine was put to sleep")
+        self._forward.sleep()
+        self._sleeps = True
+
+    def _refuse_running(self, what: str) -> None:
+        if self._rows is not None or self._waiting:
+            raise RuntimeError(f"{what} under running completions; finish or cancel them first")
 
     def submit(self, requests: Sequence[Request]) -> list[int]:
         """Queue requests; raise RecipeError for one whose prompt and completion exceed the model's positions."""
+        if self._sleeps:
+            raise RuntimeError("the engine sleeps; load weights first")
         limit = getattr(self._policy.model.config, "max_position_embeddings", None)
         for request in requests:
             length = len(request.prompt_token_ids) + request.sampling.max_new_tokens

@@ -26,6 +26,10 @@ class Forward(Protocol):
         """
         ...
 
+    def sleep(self) -> None:
+        """Let go of what memory it can until weights are loaded."""
+        ...
+
     def admit(self, prompts: Sequence[tuple[int, ...]], prompts_M: Tensor, running: int, limits_M: Tensor) -> Tensor:
         """The logits (P, V) after each prompt; the new rows, each with its prompt, go behind those running.
 

@@ -33,20 +33,30 @@ class FusedForward:
         """Copy the weights, in the precision that the policy multiplies in."""
         self._dtype = policy.compute_dtype
         self._kernels = kernels
+        self._sleeps = True
+        self._weights: PackedWeights
+        self._cache: GroupedCache
         self._take(anatomy)
 
     def load_weights(self, policy: Policy) -> bool:
         """Take the weights of this policy from now on; False where it is of another shape."""
         anatomy = read_anatomy(policy)
         is_alike = anatomy is not None and anatomy.shape == self._shape and policy.compute_dtype == self._dtype
-        if anatomy is None or not is_alike or len(anatomy.layers) != len(self._weights.layers):
+        if anatomy is None or not is_alike or len(anatomy.layers) != self._num_layers:
             return False
-        del self._weights  # before the new ones take as much again
+        self.sleep()  # before the new ones take as much again
         self._take(anatomy)
         return True
 
+    def sleep(self) -> None:
+        """Let go of weights and cache."""
+        if not self._sleeps:
+            del self._weights, self._cache
+        self._sleeps = True
+
     def _take(self, anatomy: Anatomy) -> None:
-        self._shape = anatomy.shape
+        self._sleeps = False
+        self._shape, self._num_layers = anatomy.shape, len(anatomy.layers)
         self._weights = PackedWeights(anatomy, self._dtype)
         self._cache = GroupedCache(len(anatomy.layers), self._shape, self._dtype)
         self._rotary = anatomy.rotary

@@ -38,6 +38,9 @@ class PlainForward:
         self._cache = SlotCache(policy.model.config.num_hidden_layers)
         return True
 
+    def sleep(self) -> None:
+        """The weights are the policy's own, or needed to compare with: nothing to let go of."""
+
     def admit(self, prompts: Sequence[tuple[int, ...]], prompts_M: Tensor, running: int, limits_M: Tensor) -> Tensor:
         """The logits (P, V) after each prompt; the new rows, each with its prompt, go behind those running.
 
