@@ -122,9 +122,9 @@ def test_the_engines_logprobs_are_the_policys(make_policy, architecture, tempera
 def test_in_bfloat16_the_engine_is_no_farther_from_float32_than_the_policy_is(make_policy, architecture):
     exact = make_policy(architecture)
     policy = exact.converted(torch.bfloat16)
-    requests = requests_of(temperature=1.0)
+    requests = requests_of(10 * (3, 17, 1, 9, 30, 5), temperature=1.0)  # means of fewer differ by chance
 
-    completions = generate(NativeEngine(policy, max_sequences=3), requests)
+    completions = generate(NativeEngine(policy, max_sequences=20), requests)
 
     expected = policys_logprobs(exact, requests, completions)
     engines = (reported_logprobs(completions) - expected).abs()
