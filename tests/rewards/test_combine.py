@@ -179,3 +179,14 @@ def test_what_the_language_reward_lumps_together_is_said_before_a_run():
     assert "English and German, count as one" in note
     with pytest.raises(VerifierError, match="language 'qqq' is not known"):
         language_notes(RewardSettings(language=1.0, target_language="qqq"))
+
+
+def test_small_talk_may_go_without_a_thought():
+    problem = Problem(
+        id="g", prompt="Hello!", gold="", verifier="general", meta={"accepts": ("Hello!",), "subject": "greeting"}
+    )
+    weights = {"think_format": 1.0, "language": 1.0, "language_by": "script"}
+    texts = ("<think></think>Hello!", "<think></think>你好!", "Hello!", "<think></think>...")
+    found = [score(text, problem=problem, **weights).parts for text in texts]
+    parts = [(part["accuracy"], part["think_format"], part["language"]) for part in found]
+    assert parts == [(1.0, 1.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 1.0), (0.0, 0.0, 1.0)]

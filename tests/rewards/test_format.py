@@ -123,3 +123,20 @@ def test_megabytes_are_read_in_linear_time():
     checks = [check_format(text) for text in texts]
     assert time.perf_counter() - started < 3
     assert [check.strict for check in checks] == [False] * (len(texts) - 1) + [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think></think>Hello!", True),
+        ("<think>\n\n</think>Hello!", True),
+        ("<think>hm</think>Hello!", True),
+        ("Hello!", False),
+        ("<think></think>", False),
+        ("<think></think><answer></answer>", False),
+        ("So <think></think>Hello!", False),
+        ("<think></think></think>Hello!", False),
+    ],
+)
+def test_a_think_block_may_be_empty_where_something_is_said(text, expected):
+    assert check_format(text).think_block is expected

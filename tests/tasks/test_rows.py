@@ -72,6 +72,7 @@ def test_the_gold_may_stand_after_a_mark(load_rows):
         ({"test_list": ["assert f()"]}, "code"),
         ({"test": "def check(f): pass"}, "code"),
         ({"instruction_id_list": ["x"]}, "instruction"),
+        ({"reward_model": "helpfulness"}, "general"),
         ({"choices": ["a", "b"]}, "choice"),
         ({"choices": None, "tests": []}, "math"),
         ({}, "math"),
@@ -266,3 +267,12 @@ def test_rows_of_half_a_megabyte_are_read(load_rows):
     problem = only(load_rows([{"question": "x" * 500_000, "answer": "1", "list": list(range(10_000))}]))
     assert len(problem.prompt) == 500_000
     assert json.dumps(problem.meta["list"]) == json.dumps(list(range(10_000)))
+
+
+def test_prompts_for_a_reward_model_need_no_answer_but_the_name_of_one(load_rows):
+    (problem,) = load_rows([{"prompt": "Hello!", "reward_model": "safety"}]).train
+    assert (problem.verifier, problem.gold, problem.meta["reward_model"]) == ("general", "", "safety")
+    with pytest.raises(DataError, match="'reward_model' must be one of helpfulness, safety, not 'kindness'"):
+        load_rows([{"prompt": "Hello!", "reward_model": "kindness"}])
+    with pytest.raises(DataError, match="'reward_model' must be one of helpfulness, safety, but is missing"):
+        load_rows([{"prompt": "Hello!", "verifier": "general"}])

@@ -129,7 +129,8 @@ class RewardSettings(Settings):
     Without that gate a weak base learns the format through short direct guesses, and nothing else."""
     think_format: float | None = None
     """1 where the completion is `<think>…</think>` and an answer that can be read, with or without answer tags: the
-    form of R1's chat models. Where the prompt ends with `<think>`, the tag counts as written."""
+    form of R1's chat models. Where the prompt ends with `<think>`, the tag counts as written. The block may be empty
+    where the verifier is `general`: a greeting needs no thought."""
     random: float = 0.0
     """A coin toss that ignores the completion: the control that must not learn."""
     overlong: float = Field(default=0.0, ge=0)

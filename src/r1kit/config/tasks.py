@@ -1,7 +1,7 @@
 """Which problems a run trains or is tested on: one frozen settings class a family, file or data set, by `kind`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -85,6 +85,17 @@ class ArithmeticTask(TaskSettings):
     """How many numbers."""
 
 
+GeneralSubject = Literal["greeting", "fact", "echo", "writing", "howto", "harmful"]
+
+
+class GeneralTask(TaskSettings):
+    """Small talk, facts, small instructions, advice, and asks that do harm: 'What is the capital of France?'"""
+
+    kind: Literal["general"] = "general"
+    subjects: tuple[GeneralSubject, ...] = Field(default=get_args(GeneralSubject), min_length=1)
+    """What is asked for: `harmful` alone is what a safety model is trained on, all others are for helpfulness."""
+
+
 class FieldNames(Settings):
     """What the fields of a file are called. Unset: the usual name, where the file has it."""
 
@@ -118,7 +129,7 @@ class FileTaskSettings(Settings):
     """The gold is what follows the last of these in the answer; GSM8K as published has `####`."""
     verifier: str | None = None
     """Of rows that name none. Unset: `code` for rows with tests, `instruction` for rows with `instruction_id_list`,
-    `choice` for rows with `choices`, else `math`."""
+    `general` for rows with `reward_model`, `choice` for rows with `choices`, else `math`."""
     verifier_options: dict[str, Any] = Field(default_factory=dict)
     """Settings of the verifier, for every row."""
     language: str | None = Field(default=None, pattern="^[a-z]{2,3}$")
@@ -211,7 +222,9 @@ class HubTask(FileTaskSettings):
         return self
 
 
-GeneratedTask = ChainsTask | SumsTask | PairsTask | CountdownTask | OrderingTask | LogicTask | ArithmeticTask
+GeneratedTask = (
+    ChainsTask | SumsTask | PairsTask | CountdownTask | OrderingTask | LogicTask | ArithmeticTask | GeneralTask
+)
 """Tasks that never run out, within the limits of their dials."""
 FileTask = JsonlTask | HubTask
 """Tasks with a finite set of problems."""

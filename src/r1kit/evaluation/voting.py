@@ -10,7 +10,7 @@ SameAnswer = Callable[[str, str], bool]
 
 BY_VALUE = frozenset({"math", "chains", "sums", "ordering", "logic", "choice", "exact"})
 """Verifiers that say of any two answers whether they are the same: they judge one with the other as its gold."""
-WITHOUT_VOTE = frozenset({"code", "instruction", "json"})
+WITHOUT_VOTE = frozenset({"code", "instruction", "json", "general"})
 """What is asked for has no one answer that two samples could agree on: cons@k is not defined."""
 MAX_COMPARED = 24
 """Different wrong spellings of one problem that are compared by value, the first that were given; a vote is then at

@@ -7,7 +7,7 @@ from r1kit.config.rollouts import RewardSettings
 from r1kit.errors import VerifierError
 from r1kit.languages.detection import language_of
 from r1kit.languages.invisible import is_blank
-from r1kit.rewards.format import check_format
+from r1kit.rewards.format import check_format, split_thinking
 from r1kit.rewards.judging import Judge, judge_text, refuse_no_numbers
 from r1kit.rewards.language import known_language, language_consistency, method_note
 from r1kit.rewards.length import cosine_length, overlong_penalty
@@ -43,9 +43,12 @@ def score_completion(
         **_length_parts(completion, judgement.verdict, rewards, max_new_tokens),
     }
     if rewards.think_format is not None:
-        parts["think_format"] = float(check.think_only and judgement.is_readable)
+        is_formed = check.think_block if problem.verifier == "general" else check.think_only
+        parts["think_format"] = float(is_formed and judgement.is_readable)
     if rewards.language is not None:
         thinking = text if check.thinking is None else check.thinking
+        if problem.verifier == "general" and is_blank(thinking):
+            thinking = split_thinking(text)[1]  # small talk needs no thought: what is said is what is measured
         parts["language"] = _language_part(thinking, problem, rewards)
     if rewards.repetition is not None:
         parts["repetition"] = 0.0 - repeated_share(completion.token_ids, rewards.repetition_ngram)

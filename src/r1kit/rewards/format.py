@@ -13,6 +13,8 @@ class FormatCheck:
     """A think block, then an answer block, each once, neither empty, and nothing else (R1-Zero's template)."""
     think_only: bool
     """One think block at the beginning, not empty, and something after it (R1's chat template)."""
+    think_block: bool
+    """The same, but for the thinking, which may be empty: a greeting needs none."""
     thinking: str | None
     """What stands inside the think block; None where there is none."""
     answer: str | None
@@ -25,15 +27,18 @@ def check_format(completion: str, *, prompt_ends_with_think: bool = False) -> Fo
     thinking, after = split_thinking(text)
     answer = answer_block(after)
     outside = after.partition("<answer>")[0] + after.rpartition("</answer>")[2]
-    has_thinking = (
-        text.lstrip().startswith("<think>")
-        and text.count("<think>") == text.count("</think>") == 1
-        and not is_blank(thinking or "")
-    )
+    has_block = text.lstrip().startswith("<think>") and text.count("<think>") == text.count("</think>") == 1
+    has_thinking = has_block and not is_blank(thinking or "")
     has_answer = text.count("<answer>") == text.count("</answer>") == 1 and not is_blank(answer or "")
     strict = has_thinking and has_answer and is_blank(outside)
-    think_only = has_thinking and not is_blank(after.replace("<answer>", "").replace("</answer>", ""))
-    return FormatCheck(strict=strict, think_only=think_only, thinking=thinking, answer=answer)
+    says_something = not is_blank(after.replace("<answer>", "").replace("</answer>", ""))
+    return FormatCheck(
+        strict=strict,
+        think_only=has_thinking and says_something,
+        think_block=has_block and says_something,
+        thinking=thinking,
+        answer=answer,
+    )
 
 
 def split_thinking(text: str) -> tuple[str | None, str]:

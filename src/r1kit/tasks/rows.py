@@ -26,8 +26,11 @@ USUAL_NAMES = {
     "content": (),
 }
 """What fields are mostly called, the likeliest first."""
-NEED_NO_GOLD = frozenset({"code", "instruction", "json"})
-"""Verifiers that judge by other fields: tests, instructions, a schema."""
+NEED_NO_GOLD = frozenset({"code", "instruction", "json", "general"})
+"""Verifiers that judge by other fields (tests, instructions, a schema), or leave it to a reward model."""
+
+REWARD_MODELS = ("helpfulness", "safety")
+"""Who grades prompts of the verifier `general`."""
 
 Row = Mapping[str, Any]
 
@@ -173,8 +176,12 @@ def make_reader(task: FileTask, rows: Iterable[Row], *, where: str, stem: str) -
     return RowReader(task, names, stem)
 
 
-def explain_missing_answer(reader: RowReader, rows: Iterable[Row], *, where: str) -> None:
-    """Raise DataError where no row at all has an answer: this is one wrong name, not many bad rows."""
+def explain_missing_answer(reader: RowReader, rows: Sequence[Row], *, where: str) -> None:
+    """Raise DataError where no row at all has an answer, nor can do without: this is one wrong name, not many bad
+    rows.
+    """
+    if any({str(row.get("verifier")), verifier_for(row)} & NEED_NO_GOLD for row in rows):
+        return
     known = list(dict.fromkeys(name for row in rows for name in row))
     if not set(reader.names["answer"]) & set(known):
         raise DataError(
@@ -189,6 +196,8 @@ def verifier_for(row: Row) -> str:
         return "code"
     if row.get("instruction_id_list"):
         return "instruction"
+    if row.get("reward_model"):
+        return "general"
     return "choice" if row.get("choices") else "math"
 
 
@@ -221,6 +230,8 @@ def _fields_that_are(known: Sequence[str], wanted: str) -> str:
 
 def _refuse_unjudgeable(problem: Problem) -> None:
     """Raise BadRow where the verifier of a generated family lacks a field, or refuses the gold."""
+    if problem.verifier == "general":
+        return _refuse_ungradable(problem.meta.get("reward_model"))
     if problem.verifier not in FAMILIES:
         return
     try:
@@ -231,6 +242,12 @@ def _refuse_unjudgeable(problem: Problem) -> None:
         is_right = False
     if not is_right:
         raise BadRow(f"verifier {problem.verifier!r} refuses the answer {problem.gold[:40]!r}")
+
+
+def _refuse_ungradable(reward_model: Any) -> None:
+    """Raise BadRow where no reward model is named for a prompt that no rule judges."""
+    if reward_model not in REWARD_MODELS:
+        raise BadRow(f"field 'reward_model' must be one of {', '.join(REWARD_MODELS)}, {_shown(reward_model)}")
 
 
 def _messages(value: list[Any], name: str) -> tuple[Mapping[str, str], ...]:

@@ -7,6 +7,7 @@ from r1kit.rewards.verifiers.choice import ChoiceVerifier
 from r1kit.rewards.verifiers.code import CodeVerifier
 from r1kit.rewards.verifiers.exact import ExactVerifier
 from r1kit.rewards.verifiers.expression import ExpressionVerifier
+from r1kit.rewards.verifiers.general import GeneralVerifier
 from r1kit.rewards.verifiers.instruction import InstructionVerifier
 from r1kit.rewards.verifiers.json_schema import JSONVerifier
 from r1kit.rewards.verifiers.math import MathVerifier
@@ -18,6 +19,7 @@ __all__ = ["VERIFIERS", "Judgement", "Verifier", "find_verifier", "judge", "veri
 
 VERIFIERS: dict[str, Verifier] = {
     **{name: FamilyVerifier(family.parse, family.is_right) for name, family in FAMILIES.items()},
+    "general": GeneralVerifier(),
     "math": MathVerifier(),
     "code": CodeVerifier(),
     "choice": ChoiceVerifier(),
