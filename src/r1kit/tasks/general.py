@@ -52,8 +52,8 @@ def make(task: GeneralTask, rng: random.Random, language: str) -> Problem:
     asked = MAKERS[subject](world_of(language), rng)
     phrasing = rng.randrange(len(asked.prompts))
     return Problem(
-        # What stands after `=` does not count for the split: all phrasings of a content are of one.
-        id=f"general/{subject}/{asked.content}={phrasing}",
+        # What stands after `=` does not count for the split: a content is of one, in both languages and all phrasings.
+        id=f"general/{subject}/{asked.content}={language}{phrasing}",
         prompt=asked.prompts[phrasing],
         gold="",
         verifier="general",
