@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.config.rollouts import RewardSettings
 from r1kit.insight.token_view import token_lines
 from r1kit.models.chat_template import ChatTemplate, TrainingRow
@@ -18,6 +19,8 @@ from r1kit.recipe import PretrainRecipe, Recipe, SFTRecipe, ZeroRecipe, dump_rec
 from r1kit.rewards.audit import refuse_bad_rewards
 from r1kit.stages import grpo, pretrain, sft
 from r1kit.stages.grpo import Trainee
+from r1kit.stages.preference_data import read_preferences
+from r1kit.stages.reward_model import make_reward_model, num_steps
 from r1kit.tasks import sample_problems
 from r1kit.training.memory import forecast_bytes
 from r1kit.types import Rollout
@@ -36,6 +39,12 @@ def show_dry_run(recipe: Recipe, console: Console) -> None:
         examples = sft.read_examples(recipe.data, template)
         console.print(f"{len(examples)} examples, {sft.num_steps(recipe.sft, examples)} optimizer steps")
         show_tokens(template, examples[0].row, console)
+    elif isinstance(recipe, RewardModelRecipe):
+        model = make_reward_model(recipe)
+        found = read_preferences(recipe, model)
+        console.print("; ".join(found.notes), highlight=False)
+        console.print(f"{model.scalar.num_parameters():,} parameters, {num_steps(recipe, found.train)} optimizer steps")
+        show_tokens(model.template, TrainingRow.of(*found.train[0].replies[0]), console)
     elif isinstance(recipe, PretrainRecipe):
         policy = pretrain.make_policy(recipe)
         tokens = recipe.pretrain.num_steps * recipe.pretrain.rows_per_step * recipe.pretrain.row_tokens

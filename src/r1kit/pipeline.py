@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.config.rollouts import RewardSettings, SamplingSettings, TemplateSettings
 from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.rollouts import Sampler
@@ -25,6 +26,7 @@ from r1kit.rewards.verifiers import find_verifier
 from r1kit.run import Run
 from r1kit.stages import grpo
 from r1kit.stages.pretrain import train_base
+from r1kit.stages.reward_model import run_reward_model
 from r1kit.stages.sft import read_examples, train_sft
 from r1kit.stages.verdicts import VerdictJournal
 from r1kit.tasks import FAMILIES, sample_problems, validate
@@ -44,6 +46,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
         torch.set_num_threads(recipe.run.num_threads)
     if isinstance(recipe, ZeroRecipe):
         train_zero(recipe, folder, resume=resume, explain=explain, console=console)
+    elif isinstance(recipe, RewardModelRecipe):
+        run_reward_model(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, PretrainRecipe):
         with Run(folder, recipe, resume=resume) as run:
             if not _is_complete(run, console):

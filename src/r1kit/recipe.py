@@ -13,9 +13,10 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from r1kit.config.recipes import PretrainRecipe, SFTRecipe, ZeroRecipe
+from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.errors import RecipeError
 
-Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe
+Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe | RewardModelRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 
@@ -80,7 +81,7 @@ def _apply(table: dict[str, object], override: str) -> None:
 
 def _set_data(table: dict[str, object], data: str, *, source: str) -> None:
     """Write the path of the data into the one place of the recipe that has one."""
-    if table.get("kind") == "sft":
+    if table.get("kind") in ("sft", "reward_model"):
         table["data"] = data
         return
     tasks = table.get("tasks")

@@ -53,7 +53,7 @@ def in_bfloat16(make_policy):
 
 @pytest.fixture(autouse=True)
 def _without_tokenizer(monkeypatch):
-    monkeypatch.setattr("r1kit.models.policy._files_of", lambda tokenizer: {})
+    monkeypatch.setattr("r1kit.models.trainable._files_of", lambda tokenizer: {})
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])

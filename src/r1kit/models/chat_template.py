@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from r1kit.config.rollouts import TemplateSettings
 from r1kit.errors import DataError, ModelError, R1Error
 from r1kit.models.conversation import CLOSE, OPEN, Messages, after_opening, as_messages, split_turn, squeezed, written
-from r1kit.models.policy import Policy
 from r1kit.models.template_shape import JinjaTemplate, Option, control_tokens
+from r1kit.models.trainable import Trainable
 from r1kit.types import SamplingSpec
 
 # arXiv:2501.12948v1, table 1, word for word; `{question}` stands where the paper prints "prompt".
@@ -59,7 +59,7 @@ class ChatTemplate:
     """Tokens that the model's generation_config calls ends of a text; nothing else is taken from it."""
 
     @classmethod
-    def of(cls, policy: Policy, settings: TemplateSettings) -> "ChatTemplate":
+    def of(cls, policy: Trainable, settings: TemplateSettings) -> "ChatTemplate":
         """The template that a recipe names, for a loaded model."""
         return cls(policy.tokenizer, **settings.model_dump(), model_end_ids=end_ids_of(policy))
 
@@ -80,6 +80,11 @@ class ChatTemplate:
         """Prompt and completion of a training example; the completion ends in the token that ends a turn."""
         turn = {"role": "assistant", "content": completion}
         return self._turn_ids(self._marked(source), self._marked([*as_messages(source), turn])[-1])
+
+    def reply_token_ids(self, text: str) -> tuple[int, ...]:
+        """Somebody else's reply as tokens to be read, ended; control tokens in it are text, and nothing is refused."""
+        asked, reply = {"role": "user", "content": "?"}, {"role": "assistant", "content": text}
+        return (*self._encode(self._marked([asked, reply])[-1]["content"]), self.end_id)
 
     def training_rows(self, messages: Messages) -> list[TrainingRow]:
         """A conversation as tokens: each turn of the assistant trains once, after the prompt that it is sampled from.
@@ -284,13 +289,13 @@ class ChatTemplate:
         return tuple(ids)
 
 
-def end_ids_of(policy: Policy) -> tuple[int, ...]:
+def end_ids_of(policy: Trainable) -> tuple[int, ...]:
     """The end-of-text tokens of a model's generation_config."""
-    ids = getattr(policy.model.generation_config, "eos_token_id", None)
+    ids = getattr(getattr(policy.model, "generation_config", None), "eos_token_id", None)
     return tuple(ids) if isinstance(ids, list | tuple) else (ids,) if ids is not None else ()
 
 
-def end_at(policy: Policy, template: ChatTemplate) -> None:
+def end_at(policy: Trainable, template: ChatTemplate) -> None:
     """Let the model that is saved end where it was trained to: other programs read that in its generation_config."""
     if set(template.stop_token_ids) - set(end_ids_of(policy)):
         policy.model.generation_config.eos_token_id = list(template.stop_token_ids)

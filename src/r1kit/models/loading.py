@@ -60,21 +60,37 @@ def resolve_folder(path: str, revision: str | None = None) -> Path:
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The network of a folder, every weight from its files; raise ModelError where one is missing or does not fit."""
-    _read_object(folder / "config.json")
+    """The language model of a folder, every weight from its files; raise ModelError where one is missing or no fit."""
+    return load_network(AutoModelForCausalLM, folder, dtype)
+
+
+def load_network(
+    kind: Any, folder: Path, dtype: torch.dtype, *, heads: tuple[str, ...] = (), **settings: Any
+) -> PreTrainedModel:
+    """The network of a folder as one of the Auto classes, `settings` changed in its config.
+
+    Every weight is from the files but those of `heads` (beginnings of names), which may be missing or too many there.
+    Raises ModelError where another one is missing or does not fit.
+    """
+    read_object(folder / "config.json")
     try:
         # Weights of another shape are let through, to be named below: the library's own error does not.
-        model, found = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        model, found = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **settings,
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights cannot be loaded: {_first_line(error)}; {AGAIN}") from error
     # transformers fills what is missing with random numbers and only says so.
     for key in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        if found[key]:
+        names = [name for name in map(_key_name, found[key]) if not (heads and name.startswith(heads))]
+        if names:
             raise ModelError(
-                f"{folder}: its weights do not fit its config.json: {key} {min(map(_key_name, found[key]))}; "
-                "both must be of one model"
+                f"{folder}: its weights do not fit its config.json: {key} {min(names)}; both must be of one model"
             )
     return model
 
@@ -86,7 +102,7 @@ def load_policy(settings: ModelSettings, *, trains: bool = False) -> Policy:
     matrix products: in bfloat16 a step of a millionth of a weight would be lost.
     """
     folder = resolve_folder(settings.path, settings.revision)
-    placement = place(settings, _num_parameters(folder))
+    placement = place(settings, num_parameters_of(folder))
     model, tokenizer = load_both(folder, torch.float32 if trains else placement.dtype)
     return Policy(model.to(placement.device), tokenizer, compute_dtype=placement.dtype)
 
@@ -95,7 +111,7 @@ def load_both(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTra
     """The network and the tokenizer of a folder; raise ModelError where either is damaged, or they do not belong."""
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, dtype)
-    _refuse_foreign_tokenizer(folder, len(tokenizer), model.get_input_embeddings().num_embeddings)
+    refuse_foreign_tokenizer(folder, len(tokenizer), model.get_input_embeddings().num_embeddings)
     return model, tokenizer
 
 
@@ -105,16 +121,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         for name in ("tokenizer.json", "tokenizer_config.json"):
-            _read_object(folder / name)
+            read_object(folder / name)
         raise ModelError(f"{folder}: its tokenizer cannot be loaded: {_first_line(error)}; {AGAIN}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: its tokenizer has no end-of-sequence token, so completions could never end")
     return tokenizer
 
 
-def _num_parameters(folder: Path) -> int:
+def num_parameters_of(folder: Path) -> int:
     """Parameters of a folder's network, counted without its weights."""
-    kind = _read_object(folder / "config.json").get("model_type")
+    kind = read_object(folder / "config.json").get("model_type")
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).num_parameters()
@@ -127,7 +143,7 @@ def _num_parameters(folder: Path) -> int:
         ) from error
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object on disk, empty where there is no file; raise ModelError where it is damaged."""
     try:
         found = json.loads(path.read_bytes()) if path.is_file() else {}
@@ -149,7 +165,7 @@ def _key_name(key: Any) -> str:
     return f"{name} is {list(on_disk)}, not {list(expected)}"
 
 
-def _refuse_foreign_tokenizer(folder: Path, num_entries: int, num_embeddings: int) -> None:
+def refuse_foreign_tokenizer(folder: Path, num_entries: int, num_embeddings: int) -> None:
     """Raise ModelError for a tokenizer that was made for other weights."""
     if num_entries > num_embeddings:
         raise ModelError(

@@ -57,8 +57,9 @@ class ComputeNetwork:
         for layer in self._layers:
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         self._seen: tuple[int, ...] | None = None
-        self._head_master: Tensor = model.get_output_embeddings().weight
         embeddings = model.get_input_embeddings()
+        # A network that scores has no output embeddings; then only the device is asked of this.
+        self._head_master: Tensor = (model.get_output_embeddings() or embeddings).weight
         if self.is_shadow and type(embeddings) is nn.Embedding:
             # Rows of the masters: gradients of frequent tokens would otherwise be summed in the low precision.
             self._model.get_input_embeddings().forward = partial(_embedded, embeddings, dtype)

@@ -5,9 +5,6 @@ B: rows   T: token positions, right-padded   M: tokens under the mask   D: model
 
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1kit.errors import ModelError
 from r1kit.models.head import chosen_stats
-from r1kit.models.network import ComputeNetwork
+from r1kit.models.trainable import Trainable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class TokenStats:
         return self.live_entropy_BT.detach()
 
 
-class Policy:
+class Policy(Trainable):
     """A causal language model of `transformers` and its tokenizer."""
 
     def __init__(
@@ -43,38 +40,13 @@ class Policy:
 
         `compute_dtype` is the precision of matrix products, by default that of the weights.
         """
-        # Dropout stays off while training: the ratio of policy to old policy must be exactly 1 at the first update.
-        self.model = model.eval()
-        self.tokenizer = tokenizer
-        self.compute_dtype = compute_dtype or model.dtype
-        self.tokenizer_files = _files_of(tokenizer)
-        """What a checkpoint holds of the tokenizer, by file name."""
+        super().__init__(model, tokenizer, compute_dtype=compute_dtype)
         self._refuse_unusual_heads()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
-
-    @property
-    def backbone(self) -> nn.Module:
-        """The network without its head: token ids to hidden states."""
-        return self.model.base_model
-
-    @property
-    def head(self) -> nn.Linear:
-        """Hidden states to logits."""
-        return self.model.get_output_embeddings()
 
     @property
     def vocab_size(self) -> int:
         """Logits of each position; may be more than the tokenizer has entries."""
         return self.head.weight.shape[0]
-
-    @cached_property
-    def network(self) -> ComputeNetwork:
-        """The layers as they compute, made when they are first needed."""
-        return ComputeNetwork(self.model, self.compute_dtype)
 
     def token_stats(
         self,
@@ -114,10 +86,6 @@ class Policy:
         memo = {id(p): nn.Parameter(p.detach().to(dtype), requires_grad=False) for p in self.model.parameters()}
         return Policy(deepcopy(self.model, memo), self.tokenizer, compute_dtype=dtype)
 
-    def num_parameters(self) -> int:
-        """Parameters of the network, tied ones counted once."""
-        return self.model.num_parameters()
-
     @torch.no_grad()
     def _refuse_unusual_heads(self) -> None:
         """Some architectures scale or cap their logits after the head; ignoring that would be silently wrong."""
@@ -129,10 +97,3 @@ class Policy:
                 f"{self.model.config.model_type}: its logits are not its head times its hidden states "
                 "(they are scaled or capped), which is not supported"
             )
-
-
-def _files_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
-    """The tokenizer as it is saved; made once, since it never changes, and since its own writer hides a full disk."""
-    with TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from r1kit.errors import ModelError, RunError
-from r1kit.models.loading import load_model
-from r1kit.models.policy import Policy
+from r1kit.models.loading import load_network
+from r1kit.models.trainable import Trainable
 from r1kit.training.optimizer import Optimizer
 
 TRAINER_STATE = "trainer_state.safetensors"
@@ -37,14 +37,14 @@ class Progress:
     """The state of where problems come from: what a curriculum has learnt of them."""
 
 
-def save_model(policy: Policy, folder: Path) -> None:
+def save_model(policy: Trainable, folder: Path) -> None:
     """Write weights, config and tokenizer to a new folder, all or nothing."""
     with _disk_errors(folder):
         _replace_folder(folder, lambda temporary: _write_model(policy, temporary))
 
 
 def save_checkpoint(
-    folder: Path, policy: Policy, optimizer: Optimizer, reference: Policy | None, progress: Progress, *, keep: int
+    folder: Path, policy: Trainable, optimizer: Optimizer, reference: Trainable | None, progress: Progress, *, keep: int
 ) -> Path:
     """Write `step-N` under `folder`, name it in `latest`, and remove all but the last `keep`; returns its path."""
 
@@ -84,7 +84,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return checkpoint
 
 
-def load_checkpoint(checkpoint: Path, policy: Policy, optimizer: Optimizer, reference: Policy | None) -> Progress:
+def load_checkpoint(checkpoint: Path, policy: Trainable, optimizer: Optimizer, reference: Trainable | None) -> Progress:
     """Set weights, optimizer and reference to where the checkpoint was written; raise RunError where it is damaged."""
     try:
         counts = json.loads((checkpoint / TRAINER_PROGRESS).read_text())
@@ -100,17 +100,17 @@ def load_checkpoint(checkpoint: Path, policy: Policy, optimizer: Optimizer, refe
     )
 
 
-def load_weights(checkpoint: Path, policy: Policy) -> None:
+def load_weights(checkpoint: Path, policy: Trainable) -> None:
     """Set the weights to those of a model folder of the same shape; raise RunError where they are not."""
     try:
         # Not the raw tensors: transformers stores some architectures' weights (fused experts) under other names.
-        policy.model.load_state_dict(load_model(checkpoint, policy.model.dtype).state_dict())
+        policy.model.load_state_dict(load_network(policy.auto_class, checkpoint, policy.model.dtype).state_dict())
     except (ModelError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{checkpoint}: its weights are not those of this model, or damaged: {reason}") from error
 
 
-def _write_model(policy: Policy, folder: Path) -> None:
+def _write_model(policy: Trainable, folder: Path) -> None:
     policy.model.save_pretrained(folder)
     for name, content in policy.tokenizer_files.items():
         (folder / name).write_bytes(content)

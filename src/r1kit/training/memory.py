@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from r1kit.models.policy import Policy
+from r1kit.models.trainable import Trainable
 
 # What Python, torch and transformers take before any model is loaded, as seen on Linux.
 PROCESS_BYTES = 500 * 2**20
@@ -22,7 +22,7 @@ SCRATCH_BYTES = 200 * 2**20
 
 
 def forecast_bytes(
-    policy: Policy, *, max_sequences: int, positions: int, tokens_per_microbatch: int, has_reference: bool
+    policy: Trainable, *, max_sequences: int, positions: int, tokens_per_microbatch: int, has_reference: bool
 ) -> int:
     """Peak bytes of a reinforcement-learning run: weights, gradients, AdamW, the KV cache and activations.
 
@@ -40,19 +40,19 @@ def forecast_bytes(
     return PROCESS_BYTES + SCRATCH_BYTES + kept + max(cache, tokens * kept_of_token(policy))
 
 
-def tokens_within_budget(policy: Policy, max_tokens: int) -> int:
+def tokens_within_budget(policy: Trainable, max_tokens: int) -> int:
     """Tokens of a microbatch: as many as the recipe allows, if the memory for activations allows them too."""
     budget = ACTIVATION_BYTES.get(policy.device.type, DEVICE_ACTIVATION_BYTES)
     return max(1, min(max_tokens, budget // activations_per_token(policy)))
 
 
-def recomputes_layers(policy: Policy, num_tokens: int) -> bool:
+def recomputes_layers(policy: Trainable, num_tokens: int) -> bool:
     """Whether so long a row is trained with only the input of each layer kept."""
     budget = LONG_ROW_BYTES.get(policy.device.type, DEVICE_ACTIVATION_BYTES)
     return num_tokens * activations_per_token(policy) > budget
 
 
-def activations_per_token(policy: Policy) -> int:
+def activations_per_token(policy: Trainable) -> int:
     """Bytes that the backward pass needs of each token."""
     config, network = policy.model.config, policy.network
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
@@ -67,7 +67,7 @@ def activations_per_token(policy: Policy) -> int:
     return saved * (torch.finfo(policy.compute_dtype).bits // 8)
 
 
-def inputs_per_token(policy: Policy) -> int:
+def inputs_per_token(policy: Trainable) -> int:
     """Bytes of the layers' inputs alone."""
     config = policy.model.config
     return config.hidden_size * (config.num_hidden_layers + 4) * (torch.finfo(policy.compute_dtype).bits // 8)

@@ -6,13 +6,13 @@ import torch
 
 from r1kit.config.objective import OptimizerSettings
 from r1kit.errors import RunError
-from r1kit.models.policy import Policy
+from r1kit.models.trainable import Trainable
 
 
 class Optimizer:
-    """An optimizer over all weights of a policy; `steps_done` is part of its state."""
+    """An optimizer over all weights of a network; `steps_done` is part of its state."""
 
-    def __init__(self, policy: Policy, settings: OptimizerSettings, *, total_steps: int) -> None:
+    def __init__(self, policy: Trainable, settings: OptimizerSettings, *, total_steps: int) -> None:
         """`total_steps` is where a cosine schedule ends."""
         self._settings = settings
         self._total_steps = total_steps
@@ -71,7 +71,7 @@ class Optimizer:
         self.steps_done = steps_done
 
 
-def _make_optimizers(policy: Policy, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
+def _make_optimizers(policy: Trainable, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
     trained = [weights for weights in policy.model.parameters() if weights.requires_grad]
     embeddings = {id(policy.model.get_input_embeddings().weight), id(policy.head.weight)}
     is_muon = settings.kind == "muon"

@@ -50,8 +50,7 @@ def optimizer_step(
             recomputes_layers=recomputes_layers(policy, microbatch.token_ids_BT.shape[1]),
         )
         loss, watched = loss_fn(stats, microbatch)
-        loss.backward()
-        total_loss += float(loss.detach())
+        total_loss += add_gradient(loss)
         num_tokens += int(microbatch.completion_mask_BT.sum())
         gap_BT = sampler_gap(stats, microbatch)
         for name, figure_BT in {**watched, "entropy": stats.entropy_BT, "logprob_gap": gap_BT}.items():
@@ -61,6 +60,12 @@ def optimizer_step(
     grad_norm = optimizer.step()
     means = {name: total / max(1, num_tokens) for name, total in sums.items() if name != "logprob_gap_max"}
     return Update(loss=total_loss, grad_norm=grad_norm, watched=means | {"logprob_gap_max": sums["logprob_gap_max"]})
+
+
+def add_gradient(loss: Tensor) -> float:
+    """Add the gradient of a loss to those of all weights that it hangs on; returns the loss."""
+    loss.backward()
+    return float(loss.detach())
 
 
 def sampler_gap(stats: TokenStats, batch: Batch) -> Tensor:
