@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.config.rollouts import RewardSettings
 from r1kit.insight.token_view import token_lines
@@ -20,6 +21,8 @@ from r1kit.rewards.audit import refuse_bad_rewards
 from r1kit.stages import grpo, pretrain, sft
 from r1kit.stages.grpo import Trainee
 from r1kit.stages.preference_data import read_preferences
+from r1kit.stages.prompting import on_route
+from r1kit.stages.rejection import make_draw
 from r1kit.stages.reward_model import make_reward_model, num_steps
 from r1kit.tasks import sample_problems
 from r1kit.training.memory import forecast_bytes
@@ -45,6 +48,8 @@ def show_dry_run(recipe: Recipe, console: Console) -> None:
         console.print("; ".join(found.notes), highlight=False)
         console.print(f"{model.scalar.num_parameters():,} parameters, {num_steps(recipe, found.train)} optimizer steps")
         show_tokens(model.template, TrainingRow.of(*found.train[0].replies[0]), console)
+    elif isinstance(recipe, RejectionRecipe):
+        _show_rejection(recipe, console)
     elif isinstance(recipe, PretrainRecipe):
         policy = pretrain.make_policy(recipe)
         tokens = recipe.pretrain.num_steps * recipe.pretrain.rows_per_step * recipe.pretrain.row_tokens
@@ -80,6 +85,14 @@ def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
     console.print("the first rollout, token by token:")
     row = TrainingRow.of(probe.rollout.prompt_token_ids, probe.rollout.completion.token_ids)
     show_tokens(trainee.sampler.template, row, console)
+
+
+def _show_rejection(recipe: RejectionRecipe, console: Console) -> None:
+    draw = make_draw(recipe)
+    for route, name in zip(recipe.routes, draw.names, strict=True):
+        console.print(f"{name}: {len(draw.problems) * route.samples:,} completions; the first prompt, token by token:")
+        prompt = on_route(draw.sampler, route).prompt_token_ids(draw.problems[0])
+        show_tokens(draw.sampler.template, TrainingRow.of(prompt, ()), console)
 
 
 @dataclass(frozen=True, slots=True)

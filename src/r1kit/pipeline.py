@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.config.rollouts import RewardSettings, SamplingSettings, TemplateSettings
 from r1kit.engine.native.engine import NativeEngine
@@ -26,6 +27,7 @@ from r1kit.rewards.verifiers import find_verifier
 from r1kit.run import Run
 from r1kit.stages import grpo
 from r1kit.stages.pretrain import train_base
+from r1kit.stages.rejection import run_rejection
 from r1kit.stages.reward_model import run_reward_model
 from r1kit.stages.sft import read_examples, train_sft
 from r1kit.stages.verdicts import VerdictJournal
@@ -54,6 +56,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
                 train_base(recipe, run, console)
                 _stop_if_asked(run)
                 _write_report(run, console)
+    elif isinstance(recipe, RejectionRecipe):
+        run_rejection(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model, trains=True)
         template = ChatTemplate.of(policy, recipe.template)

@@ -13,10 +13,11 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from r1kit.config.recipes import PretrainRecipe, SFTRecipe, ZeroRecipe
+from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.errors import RecipeError
 
-Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe | RewardModelRecipe
+Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe | RejectionRecipe | RewardModelRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 

@@ -34,8 +34,8 @@ VERSIONED = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 class Run:
     """One execution of a recipe, in a folder that nobody else writes to meanwhile."""
 
-    def __init__(self, folder: Path, recipe: Recipe, *, resume: bool) -> None:
-        """Make the folder, or take it up again.
+    def __init__(self, folder: Path, recipe: Recipe, *, resume: bool, changeable: Sequence[str] = ()) -> None:
+        """Make the folder, or take it up again; settings that begin so may differ from those that it was made with.
 
         Raises RunError where it holds a run and `resume` is off, is in use, or belongs to another recipe.
         """
@@ -50,8 +50,8 @@ class Run:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock = self._take_lock()
             if resume:
-                self._refuse_other_recipe(recipe)
-            else:
+                self._refuse_other_recipe(recipe, ("run.", *changeable))
+            if not resume or changeable:
                 write_whole(made_by, json.dumps(_described(recipe), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
@@ -133,12 +133,12 @@ class Run:
             raise RunError(f"{self.folder} is in use by another r1 process") from None
         return lock
 
-    def _refuse_other_recipe(self, recipe: Recipe) -> None:
+    def _refuse_other_recipe(self, recipe: Recipe, changeable: tuple[str, ...]) -> None:
         try:
             before = json.loads((self.folder / "recipe.json").read_text("utf-8"))["recipe"]
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.folder / 'recipe.json'} is damaged: {error}; start a new run") from error
-        changed = [path for path in _differences(before, dump_recipe(recipe)) if not path.startswith("run.")]
+        changed = [path for path in _differences(before, dump_recipe(recipe)) if not f"{path}.".startswith(changeable)]
         if changed:
             raise RunError(
                 f"{self.folder} was made by another recipe: it differs in {', '.join(changed[:3])}; "

@@ -13,6 +13,8 @@ from r1kit.rewards import score_completion
 from r1kit.rewards.judging import DIRECTLY, Judge, Judging, in_order, is_judged_elsewhere
 from r1kit.types import Completion, Group, Problem, Rollout, SamplingSpec
 
+PromptOf = Callable[[ChatTemplate, Problem], tuple[int, ...]]
+"""From a problem to the tokens that the model reads."""
 Watch = Callable[[int, int], None]
 """Told after each step of the engine how many completions are running, and how many have finished in it."""
 
@@ -54,6 +56,8 @@ class Sampler:
     sampling: SamplingSpec
     rewards: RewardSettings
     judging: Judging = DIRECTLY
+    prompt_of: PromptOf | None = None
+    """How a problem is asked where that is not the template's own way: after worked examples, say."""
 
     def groups(self, problems: Sequence[Problem], group_size: int, *, seed: str, opening: str = "") -> list[Group]:
         """One group of `group_size` scored completions a problem; each is a function of seed, problem and number.
@@ -107,7 +111,7 @@ class Sampler:
 
     def prompt_token_ids(self, problem: Problem) -> tuple[int, ...]:
         """What the model reads of a problem."""
-        return problem_prompt(self.template, problem)
+        return (self.prompt_of or problem_prompt)(self.template, problem)
 
     def _group(self, drawn: Drawn, seed: str, judge: Judge) -> Group:
         places = [f"{seed}/{drawn.problem.id}/{number}" for number in range(len(drawn.completions))]
