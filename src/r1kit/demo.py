@@ -31,10 +31,11 @@ from r1kit.insight.curves import learning_curves
 from r1kit.insight.report import write_report
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
-from r1kit.pipeline import make_sampler, train_zero
 from r1kit.recipe import ZeroRecipe, dump_recipe, load_recipe
 from r1kit.run import disk_errors, plain, write_whole
 from r1kit.stages import sft
+from r1kit.stages.preparation import make_sampler
+from r1kit.stages.single_run import train_zero
 from r1kit.tasks import sample_problems
 from r1kit.tasks.nano_corpus import SEARCH_FAMILIES, STYLES, WORDS, opening
 from r1kit.training.memory import peak_memory_bytes

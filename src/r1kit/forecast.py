@@ -15,12 +15,12 @@ from r1kit.insight.token_view import token_lines
 from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.loading import load_policy
 from r1kit.objectives.advantages import group_norm_advantages
-from r1kit.pipeline import check_before_start, make_trainee
 from r1kit.recipe import PretrainRecipe, Recipe, SFTRecipe, ZeroRecipe, dump_recipe
 from r1kit.rewards.audit import refuse_bad_rewards
 from r1kit.stages import grpo, pretrain, sft
 from r1kit.stages.grpo import Trainee
 from r1kit.stages.preference_data import read_preferences
+from r1kit.stages.preparation import check_before_start, make_trainee
 from r1kit.stages.prompting import on_route
 from r1kit.stages.rejection import make_draw
 from r1kit.stages.reward_model import make_reward_model, num_steps

@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from r1kit.errors import DataError, RecipeError, VerifierError
-from r1kit.pipeline import check_before_start, make_trainee, train
+from r1kit.pipeline import train
 from r1kit.stages import grpo
+from r1kit.stages.preparation import check_before_start, make_trainee
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from r1kit.engine.rollouts import Sampler
 from r1kit.errors import DataError, RecipeError, VerifierError
 from r1kit.evaluation.evaluate import summarise
 from r1kit.models.chat_template import ChatTemplate
-from r1kit.pipeline import check_before_start, make_trainee
 from r1kit.stages import figures, grpo
+from r1kit.stages.preparation import check_before_start, make_trainee
 from r1kit.tasks import FAMILIES, Family, sample_problems
 from r1kit.types import Completion, FinishReason, Group, Problem, Rollout, SamplingSpec, Score, Verdict
 

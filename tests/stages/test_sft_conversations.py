@@ -12,11 +12,12 @@ from r1kit.config.rollouts import RewardSettings, SamplingSettings, TemplateSett
 from r1kit.errors import DataError, ModelError, RecipeError
 from r1kit.insight.token_view import HEAD, TAIL, token_lines
 from r1kit.models import nano
-from r1kit.models.chat_template import ChatTemplate
+from r1kit.models.chat_template import ChatTemplate, end_at
 from r1kit.models.loading import load_policy
 from r1kit.objectives.token_weights import token_mean
 from r1kit.recipe import parse_recipe
 from r1kit.stages import sft
+from r1kit.stages.preparation import make_sampler
 from r1kit.types import FinishReason, Problem
 
 CHATML = (
@@ -127,7 +128,7 @@ def test_a_fine_tuned_base_ends_its_turn_here_and_in_transformers(recipe, base, 
     final = tmp_path / "run" / "final"
 
     policy = load_policy(ModelSettings(path=str(final)))
-    sampler = pipeline.make_sampler(
+    sampler = make_sampler(
         policy,
         SamplingSettings(max_new_tokens=40, temperature=0.0),
         template=TemplateSettings(kind="chat"),
@@ -197,6 +198,6 @@ def test_weights_of_a_nano_run_are_saved_with_the_generation_config_they_came_wi
     policy = load_policy(ModelSettings(path=str(model_folder)))
     before = policy.model.generation_config.to_dict()
     template = ChatTemplate.of(policy, TemplateSettings())
-    pipeline.end_at(policy, template)
+    end_at(policy, template)
     assert policy.model.generation_config.to_dict() == before
     assert template.with_stops(SamplingSettings().spec()).stop_token_ids == ()

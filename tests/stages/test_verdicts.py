@@ -16,7 +16,7 @@ from r1kit.rewards import combine
 from r1kit.rewards.judging import judge_text
 from r1kit.rewards.verifiers import VERIFIERS, Judgement
 from r1kit.run import Run
-from r1kit.stages import grpo, verdicts
+from r1kit.stages import grpo, single_run, verdicts
 from r1kit.stages.verdicts import VerdictJournal
 from r1kit.types import Problem, Verdict
 
@@ -173,7 +173,7 @@ def test_a_resumed_run_judges_nothing_twice_and_gets_the_same_verdicts(
             monkeypatch.setitem(VERIFIERS, name, Moody())
 
     moody()
-    monkeypatch.setattr(pipeline, "check_before_start", lambda *args: None)
+    monkeypatch.setattr(single_run, "check_before_start", lambda *args: None)
     original, calls = grpo.update, itertools.count(1)
 
     def interrupted(*args):
@@ -246,7 +246,7 @@ def test_a_broken_verifier_stops_a_training_run_and_never_becomes_a_0(
     tiny, tmp_path, monkeypatch, verifier, said, in_place
 ):
     monkeypatch.setitem(VERIFIERS, "chains", Breaking(verifier.says, verifier.error))
-    monkeypatch.setattr(pipeline, "check_before_start", lambda *args: None)
+    monkeypatch.setattr(single_run, "check_before_start", lambda *args: None)
     if not in_place:
         monkeypatch.setattr("r1kit.rewards.judging.JUDGED_IN_PLACE", frozenset())
     recipe = tiny(tasks=[{"kind": "chains", "terms": 3}])
@@ -286,7 +286,7 @@ class Blind:
 
 def test_a_run_replaces_what_could_not_be_judged_and_names_it(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(VERIFIERS, "chains", Blind())
-    monkeypatch.setattr(pipeline, "check_before_start", lambda *args: None)
+    monkeypatch.setattr(single_run, "check_before_start", lambda *args: None)
     recipe = tiny(
         tasks=[{"kind": "chains", "terms": 3, "languages": ["en"]}],
         rewards={"accuracy": 1.0, "random": 0.0},

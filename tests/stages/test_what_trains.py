@@ -11,8 +11,8 @@ from r1kit import pipeline
 from r1kit.engine import rollouts
 from r1kit.errors import RecipeError, VerifierError
 from r1kit.objectives.advantages import group_norm_advantages, rloo_advantages
-from r1kit.pipeline import check_before_start, make_trainee
 from r1kit.stages import grpo
+from r1kit.stages.preparation import check_before_start, make_trainee
 from r1kit.tasks import sample_problems
 from r1kit.types import FinishReason, Group, Score, Verdict
 
