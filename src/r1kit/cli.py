@@ -82,6 +82,10 @@ def train(
     ] = None,
     run: RunOption = None,
     resume: ResumeOption = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Of several stages, begin anew with this one.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Of several stages, the last to be run.")] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show the resolved recipe, a forecast and the first example; train nothing."),
@@ -101,23 +105,35 @@ def train(
         from r1kit.paper import show_deviations
 
         show_deviations(loaded, Console(markup=False))
-    _train(loaded, recipe.stem, run=run, resume=resume, dry_run=dry_run, explain=explain)
+    folder = _folder_of(recipe.stem, run, resume=resume, from_=from_)
+    _train(loaded, folder, resume=resume, cut=(from_, until), dry_run=dry_run, explain=explain)
 
 
-def _train(loaded: "Recipe", name: str, *, run: Path | None, resume: bool, dry_run: bool, explain: bool) -> None:
-    from rich.console import Console
-
+def _folder_of(name: str, run: Path | None, *, resume: bool, from_: str | None) -> Path:
     from r1kit.errors import RecipeError
-    from r1kit.forecast import show_dry_run
-    from r1kit.pipeline import train as train_recipe
     from r1kit.run import new_folder
 
+    if run is None and (resume or from_ is not None):
+        option = "--resume" if resume else "--from"
+        raise RecipeError(f"{option} needs --run FOLDER: which run is to go on?")
+    return run or new_folder(name)
+
+
+def _train(
+    loaded: "Recipe", folder: Path, *, resume: bool, cut: tuple[str | None, str | None], dry_run: bool, explain: bool
+) -> None:
+    from rich.console import Console
+
+    from r1kit.forecast import show_dry_run
+    from r1kit.pipeline import train as train_recipe
+    from r1kit.stage_runner import Cut
+
+    console = Console(markup=False)
     if dry_run:
-        show_dry_run(loaded, Console(markup=False))
+        show_dry_run(loaded, console, folder)
         return
-    if resume and run is None:
-        raise RecipeError("--resume needs --run FOLDER: which run is to go on?")
-    train_recipe(loaded, run or new_folder(name), resume=resume, explain=explain, console=Console(markup=False))
+    part = Cut(from_=cut[0], until=cut[1])
+    train_recipe(loaded, folder, resume=resume, explain=explain, console=console, cut=part)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -15,8 +16,10 @@ from r1kit.insight.token_view import token_lines
 from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.loading import load_policy
 from r1kit.objectives.advantages import group_norm_advantages
-from r1kit.recipe import PretrainRecipe, Recipe, SFTRecipe, ZeroRecipe, dump_recipe
+from r1kit.pipeline import plan_of
+from r1kit.recipe import DistillRecipe, PretrainRecipe, R1Recipe, Recipe, SFTRecipe, ZeroRecipe, dump_recipe
 from r1kit.rewards.audit import refuse_bad_rewards
+from r1kit.stage_plan import Plan, StageRecipe
 from r1kit.stages import grpo, pretrain, sft
 from r1kit.stages.grpo import Trainee
 from r1kit.stages.preference_data import read_preferences
@@ -29,12 +32,17 @@ from r1kit.training.memory import forecast_bytes
 from r1kit.types import Rollout
 
 
-def show_dry_run(recipe: Recipe, console: Console) -> None:
-    """Print the resolved recipe, a memory and time forecast, and the first training example with its mask."""
+def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None) -> None:
+    """Print the resolved recipe, a memory and time forecast, and the first training example with its mask.
+
+    Of a recipe with several stages, print them, each with its size and how far it is in the folder.
+    """
     if recipe.run.num_threads:
         torch.set_num_threads(recipe.run.num_threads)
     console.print_json(json.dumps(dump_recipe(recipe), ensure_ascii=False))
-    if isinstance(recipe, ZeroRecipe):
+    if isinstance(recipe, R1Recipe | DistillRecipe):
+        show_plan(plan_of(recipe, folder or Path("runs") / recipe.kind), console)
+    elif isinstance(recipe, ZeroRecipe):
         _show_zero(recipe, console)
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model)
@@ -57,6 +65,31 @@ def show_dry_run(recipe: Recipe, console: Console) -> None:
         template = ChatTemplate(policy.tokenizer, "nano")
         first = next(pretrain.corpus_rows(template, recipe.pretrain.row_tokens, seed=f"{recipe.seed}/0"))[:64]
         show_tokens(template, TrainingRow.of(first[:1], first[1:]), console)
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Print the stages of a pipeline: what each makes of what, how much work it is, and how far it is."""
+    for number, stage in enumerate(plan.stages, 1):
+        sources = ", ".join(stage.needs) or stage.recipe.model.path
+        console.print(
+            f"{number:>2}  {stage.name} ({stage.recipe.kind}): {stage.makes}, from {sources}; "
+            f"{size_of(stage.recipe)}; {stage.state.value}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    names = ", ".join(checkpoint.name for checkpoint in plan.checkpoints)
+    console.print(f"then every checkpoint is measured: {names}", highlight=False)
+
+
+def size_of(recipe: StageRecipe) -> str:
+    """How much work a stage is, in words."""
+    if isinstance(recipe, ZeroRecipe):
+        size = recipe.rollouts
+        return f"{size.num_iterations:,} iterations of {size.problems_per_iteration:,} problems x {size.group_size}"
+    if isinstance(recipe, SFTRecipe):
+        return f"{recipe.sft.num_epochs} epochs, {recipe.sft.examples_per_step} examples a step"
+    samples = sum(route.samples for route in recipe.routes)
+    return f"{recipe.num_problems:,} problems x {samples} samples"
 
 
 def _show_zero(recipe: ZeroRecipe, console: Console) -> None:

@@ -12,12 +12,14 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from r1kit.config.distill import DistillRecipe
+from r1kit.config.r1 import R1Recipe
 from r1kit.config.recipes import PretrainRecipe, SFTRecipe, ZeroRecipe
 from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.errors import RecipeError
 
-Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe | RejectionRecipe | RewardModelRecipe
+Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe | RejectionRecipe | RewardModelRecipe | R1Recipe | DistillRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 
@@ -152,6 +154,8 @@ def _descend(here: dict, part: str, definitions: dict) -> dict:
         inner = {"$ref": here["discriminator"]["mapping"].get(part, "")}
     else:
         inner = here.get("properties", {}).get(part, {})
+    if "anyOf" in inner:  # a section that may be left out
+        inner = next((choice for choice in inner["anyOf"] if choice.get("type") != "null"), {})
     if "allOf" in inner:
         inner = inner["allOf"][0]
     return definitions.get(inner["$ref"].rsplit("/", 1)[-1], {}) if "$ref" in inner else inner

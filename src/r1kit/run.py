@@ -48,11 +48,11 @@ class Run:
             raise RunError(f"{folder} holds no run to resume (no recipe.json)")
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self._lock = self._take_lock()
+            self._lock = take_lock(folder)
             if resume:
                 self._refuse_other_recipe(recipe, ("run.", *changeable))
             if not resume or changeable:
-                write_whole(made_by, json.dumps(_described(recipe), indent=2, ensure_ascii=False) + "\n")
+                write_whole(made_by, json.dumps(described(recipe), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
 
@@ -125,20 +125,12 @@ class Run:
         with disk_errors(self.folder / name), (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(text)
 
-    def _take_lock(self) -> IO[str]:
-        lock = (self.folder / ".lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{self.folder} is in use by another r1 process") from None
-        return lock
-
     def _refuse_other_recipe(self, recipe: Recipe, changeable: tuple[str, ...]) -> None:
         try:
             before = json.loads((self.folder / "recipe.json").read_text("utf-8"))["recipe"]
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.folder / 'recipe.json'} is damaged: {error}; start a new run") from error
-        changed = [path for path in _differences(before, dump_recipe(recipe)) if not f"{path}.".startswith(changeable)]
+        changed = [path for path in differences(before, dump_recipe(recipe)) if not f"{path}.".startswith(changeable)]
         if changed:
             raise RunError(
                 f"{self.folder} was made by another recipe: it differs in {', '.join(changed[:3])}; "
@@ -153,13 +145,24 @@ class Run:
         self.stop_requested = True
 
 
+def take_lock(folder: Path) -> IO[str]:
+    """The folder's lock, held until the file is closed or the process dies; raise RunError where another has it."""
+    lock = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(f"{folder} is in use by another r1 process") from None
+    return lock
+
+
 def new_folder(name: str) -> Path:
     """The first of runs/NAME, runs/NAME-2, … that does not exist."""
     candidates = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in range(1, 10_000))
     return next(path for path in candidates if not path.exists())
 
 
-def _described(recipe: Recipe) -> dict[str, object]:
+def described(recipe: Recipe) -> dict[str, object]:
+    """The resolved recipe, with versions, git commit and machine."""
     return {
         "recipe": dump_recipe(recipe),
         "versions": {"r1kit": _version("r1kit"), "python": platform.python_version()}
@@ -239,11 +242,11 @@ def write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _differences(left: object, right: object, path: str = "") -> list[str]:
+def differences(left: object, right: object, path: str = "") -> list[str]:
     """The paths of all values in which two trees of plain values differ."""
     if isinstance(left, dict) and isinstance(right, dict):
         keys: Sequence[str] = sorted(left.keys() | right.keys())
         return [
-            found for key in keys for found in _differences(left.get(key), right.get(key), f"{path}.{key}".strip("."))
+            found for key in keys for found in differences(left.get(key), right.get(key), f"{path}.{key}".strip("."))
         ]
     return [] if left == right else [path]
