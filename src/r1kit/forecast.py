@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from r1kit.config.general_data import GeneralDataRecipe
 from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.config.rollouts import RewardSettings
@@ -17,9 +18,18 @@ from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.loading import load_policy
 from r1kit.objectives.advantages import group_norm_advantages
 from r1kit.pipeline import plan_of
-from r1kit.recipe import DistillRecipe, PretrainRecipe, R1Recipe, Recipe, SFTRecipe, ZeroRecipe, dump_recipe
+from r1kit.recipe import (
+    DistillRecipe,
+    PretrainRecipe,
+    R1Recipe,
+    Recipe,
+    SFTRecipe,
+    StageRecipe,
+    ZeroRecipe,
+    dump_recipe,
+)
 from r1kit.rewards.audit import refuse_bad_rewards
-from r1kit.stage_plan import Plan, StageRecipe
+from r1kit.stage_plan import Plan
 from r1kit.stages import grpo, pretrain, sft
 from r1kit.stages.grpo import Trainee
 from r1kit.stages.preference_data import read_preferences
@@ -70,7 +80,8 @@ def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None) -
 def show_plan(plan: Plan, console: Console) -> None:
     """Print the stages of a pipeline: what each makes of what, how much work it is, and how far it is."""
     for number, stage in enumerate(plan.stages, 1):
-        sources = ", ".join(stage.needs) or stage.recipe.model.path
+        given = "" if isinstance(stage.recipe, GeneralDataRecipe) else stage.recipe.model.path
+        sources = ", ".join(stage.needs) or given or "nothing"
         console.print(
             f"{number:>2}  {stage.name} ({stage.recipe.kind}): {stage.makes}, from {sources}; "
             f"{size_of(stage.recipe)}; {stage.state.value}",
@@ -88,6 +99,10 @@ def size_of(recipe: StageRecipe) -> str:
         return f"{size.num_iterations:,} iterations of {size.problems_per_iteration:,} problems x {size.group_size}"
     if isinstance(recipe, SFTRecipe):
         return f"{recipe.sft.num_epochs} epochs, {recipe.sft.examples_per_step} examples a step"
+    if isinstance(recipe, RewardModelRecipe):
+        return f"{recipe.reward_model.num_epochs} epochs, {recipe.reward_model.examples_per_step} examples a step"
+    if isinstance(recipe, GeneralDataRecipe):
+        return f"{recipe.num_examples:,} examples, {recipe.num_pairs:,} pairs, {recipe.num_safety:,} marked safe or not"
     samples = sum(route.samples for route in recipe.routes)
     return f"{recipe.num_problems:,} problems x {samples} samples"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from r1kit.config.general_data import GeneralDataRecipe
 from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.evaluation.checkpoints import measure_checkpoints
@@ -13,6 +14,7 @@ from r1kit.insight.stage_table import show_stage_table
 from r1kit.recipe import DistillRecipe, PretrainRecipe, R1Recipe, Recipe, SFTRecipe, ZeroRecipe
 from r1kit.stage_plan import Plan, Product
 from r1kit.stage_runner import EVALUATION, WHOLE, Cut, PipelineRun
+from r1kit.stages.general_data import run_general_data
 from r1kit.stages.rejection import run_rejection
 from r1kit.stages.reward_model import run_reward_model
 from r1kit.stages.single_run import run_pretrain, run_sft, train_zero
@@ -22,13 +24,21 @@ def plan_r1(recipe: R1Recipe, folder: Path) -> Plan:
     """DeepSeek-R1 from end to end (arXiv:2501.12948v2, section 3): every stage, and what it is made from."""
     plan, base, cold = Plan(folder), Product(recipe.model.path), recipe.cold_start
     plan.compare("base", base, recipe.model, recipe.base_template)
-    zero = plan.add("0-zero", recipe.zero_training, "Zero", model=base, given=recipe.zero_given)
+    zero = plan.add("0-zero", recipe.zero_training, "Zero", given=recipe.zero_given)
     traces = plan.add("1-cold-start/traces", cold.traces, "readable traces", model=zero, given=cold.data)
-    dev1 = plan.add("1-cold-start/sft", cold.sft, "Dev1", model=base, data=traces)
+    dev1 = plan.add("1-cold-start/sft", cold.sft, "Dev1", data=traces)
     latest = dev2 = plan.add("2-reasoning-rl", recipe.reasoning_rl, "Dev2", model=dev1)
+    made = plan.add("general-data", recipe.general, "general examples and preferences")
     if sft := recipe.sft:  # from the base again (section 2.3.3 of v1): Dev2 only writes what it learns from
-        lessons = plan.add("3-sft/traces", sft.traces, "traces and general data", model=dev2, given=sft.data)
-        latest = plan.add("3-sft/sft", sft.sft, "Dev3", model=base, data=lessons)
+        general = made.file("examples.jsonl")
+        lessons = plan.add("3-sft/traces", sft.traces, "traces", model=dev2, general__path=general, given=sft.data)
+        latest = plan.add("3-sft/sft", sft.sft, "Dev3", data=lessons)
+    if last := recipe.all_scenarios_rl:
+        pairs, marked, dev3 = made.file("pairs.jsonl"), made.file("safety.jsonl"), latest
+        helpful = plan.add("4-all-scenarios-rl/helpfulness", last.helpfulness, "a reward", model=dev3, data=pairs)
+        safe = plan.add("4-all-scenarios-rl/safety", last.safety, "a reward", model=dev3, data=marked)
+        rewards = {"preference__helpfulness": helpful, "preference__safety": safe}
+        latest = plan.add("4-all-scenarios-rl/rl", last.rl, "R1", model=dev3, **rewards)
     if recipe.distill:
         plan_distillation(recipe.distill, plan, teacher=latest)
     return plan
@@ -40,8 +50,8 @@ def plan_distillation(recipe: DistillRecipe, plan: Plan, teacher: Product) -> No
     for student in recipe.students:
         base, name = Product(student.model.path), student.name
         plan.compare(name, base, student.model, student.sft.template)
-        distilled = plan.add(f"distill-{name}", student.sft, f"{name}, distilled", model=base, data=traces)
-        plan.add(f"rl-{name}", student.rl, f"{name}, RL alone", model=base)
+        distilled = plan.add(f"distill-{name}", student.sft, f"{name}, distilled", data=traces)
+        plan.add(f"rl-{name}", student.rl, f"{name}, RL alone")
         plan.add(f"distill-{name}-then-rl", student.then_rl, f"{name}, distilled, then RL", model=distilled)
 
 
@@ -70,6 +80,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
         run_reward_model(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, PretrainRecipe):
         run_pretrain(recipe, folder, resume=resume, console=console)
+    elif isinstance(recipe, GeneralDataRecipe):
+        run_general_data(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, RejectionRecipe):
         run_rejection(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, SFTRecipe):

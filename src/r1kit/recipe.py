@@ -13,13 +13,16 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from r1kit.config.distill import DistillRecipe
+from r1kit.config.general_data import GeneralDataRecipe
 from r1kit.config.r1 import R1Recipe
 from r1kit.config.recipes import PretrainRecipe, SFTRecipe, ZeroRecipe
 from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.errors import RecipeError
 
-Recipe = ZeroRecipe | PretrainRecipe | SFTRecipe | RejectionRecipe | RewardModelRecipe | R1Recipe | DistillRecipe
+StageRecipe = ZeroRecipe | SFTRecipe | RejectionRecipe | RewardModelRecipe | GeneralDataRecipe
+"""What a stage of a pipeline is."""
+Recipe = StageRecipe | PretrainRecipe | R1Recipe | DistillRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 

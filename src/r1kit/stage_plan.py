@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from r1kit.config.checkpoints import Checkpoint
+from r1kit.config.distill import MADE_BEFORE
 from r1kit.config.model import ModelSettings
 from r1kit.config.rollouts import TemplateSettings
 from r1kit.errors import RecipeError, RunError
-from r1kit.recipe import RejectionRecipe, SFTRecipe, ZeroRecipe, dump_recipe, parse_recipe
+from r1kit.recipe import SFTRecipe, StageRecipe, ZeroRecipe, dump_recipe, parse_recipe
 from r1kit.run import differences
 from r1kit.stages.rejection import AFTERWARDS
 
-StageRecipe = ZeroRecipe | SFTRecipe | RejectionRecipe
-PRODUCTS = {"rejection": "traces.jsonl"}
+PRODUCTS = {"rejection": "traces.jsonl", "general_data": "."}
 """What a stage of this kind makes for others; all other kinds make a model."""
-FINISHED = {"rejection": "done.json"}
+FINISHED = {"rejection": "done.json", "general_data": "done.json"}
 """What marks such a stage as finished; all others by their `final/`."""
-
-COMPARED = (ZeroRecipe, SFTRecipe)
-"""Recipes whose models stand in the stage table."""
 
 
 class State(StrEnum):
@@ -44,6 +41,10 @@ class Product:
     """As a recipe names it."""
     stage: str = ""
     """The stage that makes it; empty where it was given."""
+
+    def file(self, name: str) -> "Product":
+        """A file in the folder that it is."""
+        return Product(str(Path(self.path) / name), self.stage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,42 +112,34 @@ class Plan:
         recipe: StageRecipe | None,
         makes: str,
         *,
-        model: Product,
         given: object = None,
         **places: Product,
     ) -> Product:
-        """Plan a stage that starts from a model and reads other products, and return what it makes.
+        """Plan a stage that reads these products, and return what it makes.
 
-        Products are written into its recipe: the model's path at `model.path`, others at the dotted places that they
-        are named by, with `__` for the dot. Where the product is `given`, or there is no recipe, nothing is planned.
+        Products are written into its recipe where that says `MADE_BEFORE`, each at the place that it is named by:
+        `model` for `model.path`, else a dotted path with `__` for the dot. Where a recipe names something of its own
+        there, it stays. Where the product is `given`, or there is no recipe, nothing is planned.
         """
         if given is not None or recipe is None:
             product = Product(str(given or ""))
-            if given is not None and isinstance(recipe, COMPARED):
+            if given is not None and isinstance(recipe, ZeroRecipe | SFTRecipe):
                 self.compare(makes, product, recipe.model, recipe.template)
             return product
-        places = {"model__path": model} | places
         table: Any = dump_recipe(recipe)
-        for place, product in places.items():
-            *sections, key = place.split("__")
-            inner: Any = table
-            for section in sections:
-                inner = inner[section]
-            inner[key] = product.path
-        if model.stage:
-            table["model"]["revision"] = None  # of a hub id: what a stage made has none
+        read = [product.stage for place, product in places.items() if _put(table, place, product)]
         whole = parse_recipe(table, source=name)
         assert isinstance(whole, StageRecipe)
         stage = PlannedStage(
             name=name,
             recipe=whole,
             folder=self.folder / name,
-            needs=tuple(dict.fromkeys(product.stage for product in places.values() if product.stage)),
+            needs=tuple(dict.fromkeys(stage for stage in read if stage)),
             makes=makes,
         )
         self.stages.append(stage)
         made = Product(stage.product, name)
-        if isinstance(stage.recipe, COMPARED):
+        if isinstance(stage.recipe, ZeroRecipe | SFTRecipe):  # what it makes stands in the stage table
             self.compare(makes, made, stage.recipe.model, stage.recipe.template)
         return made
 
@@ -205,6 +198,19 @@ def refuse_missing(plan: Plan, *, before: int) -> None:
                 f"--from {plan.stages[before].name}: {stage.name} comes before it and is "
                 f"{'not finished' if stage.state is State.STARTED else 'not there'}; begin with --from {stage.name}"
             )
+
+
+def _put(table: Any, place: str, product: Product) -> bool:
+    """Write a product's path at a place of a recipe that waits for it; False where the recipe has something there."""
+    *sections, key = ("model", "path") if place == "model" else place.split("__")
+    for section in sections:
+        table = table[section]
+        if table is None:
+            return False
+    if table[key] != MADE_BEFORE:
+        return False
+    table[key] = product.path
+    return True
 
 
 def _told(stage: PlannedStage, path: str) -> str:

@@ -11,9 +11,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from r1kit.config.checkpoints import CheckpointEvaluation
 from r1kit.config.distill import MADE_BEFORE, SHARED, DistillRecipe
+from r1kit.config.general_data import GeneralDataRecipe
 from r1kit.config.model import ModelSettings
 from r1kit.config.recipes import SFTRecipe, ZeroRecipe
 from r1kit.config.rejection import RejectionRecipe
+from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.config.rollouts import TemplateSettings
 from r1kit.config.run import RunSettings
 from r1kit.config.sections import composed, overlaid
@@ -54,6 +56,17 @@ class TracesAndTuning(Settings):
         return self
 
 
+class AllScenarios(Settings):
+    """Reward models for what no rule judges, and reinforcement learning on reasoning and general prompts together."""
+
+    helpfulness: RewardModelRecipe
+    """The pairwise model, which sees the summary alone."""
+    safety: RewardModelRecipe
+    """The point-wise model, which sees everything."""
+    rl: ZeroRecipe
+    """The stage itself; its `preference` says when general prompts come in."""
+
+
 class R1Recipe(Settings):
     """The whole of DeepSeek-R1 (arXiv:2501.12948v2, section 3 and figure 2)."""
 
@@ -65,6 +78,8 @@ class R1Recipe(Settings):
     template: TemplateSettings = TemplateSettings()
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     """Reasoning problems, shared by all stages that sample."""
+    general_tasks: tuple[TaskConfig, ...] = ()
+    """General and safety prompts, shared by the last stage and the evaluation."""
     run: RunSettings = RunSettings()
     """Shared by all stages."""
     rl: Mapping[str, Any] = Field(default_factory=dict)
@@ -79,6 +94,10 @@ class R1Recipe(Settings):
     """Reinforcement learning on Dev1: Dev2."""
     sft: TracesAndTuning | None = None
     """Traces of Dev2 with general examples, and the base fine-tuned on them: Dev3. Unset: the pipeline ends at Dev2."""
+    general: GeneralDataRecipe | None = None
+    """General examples and preferences of the nano world, made for the two stages below; unset: they name files."""
+    all_scenarios_rl: AllScenarios | None = None
+    """Reward models, and reinforcement learning with them on Dev3: R1. Unset: the pipeline ends before."""
     distill: DistillRecipe | None = None
     """Students of the last model that is made."""
     evaluation: CheckpointEvaluation = CheckpointEvaluation()
@@ -122,22 +141,47 @@ class _Composer:
         table = self.table
         if table.get("zero") is not None:
             table["zero"] = self._stage(table["zero"], ZeroRecipe, {})
-        table["cold_start"] = self._traces_and_tuning(table.get("cold_start", {}))
+        table["cold_start"] = self._traces_and_tuning(table.get("cold_start", {}), {})
         table["reasoning_rl"] = self._stage(table.get("reasoning_rl", {}), ZeroRecipe, FROM_BEFORE)
         if table.get("sft") is not None:
-            table["sft"] = self._traces_and_tuning(table["sft"])
+            mixed_with = self._made({"general": {"path": MADE_BEFORE}})
+            table["sft"] = self._traces_and_tuning(table["sft"], mixed_with)
+        if table.get("general") is not None:
+            table["general"] = self._stage(table["general"], GeneralDataRecipe, {})
+        if table.get("all_scenarios_rl") is not None:
+            table["all_scenarios_rl"] = self._all_scenarios(table["all_scenarios_rl"])
+        if "general_tasks" in table and isinstance(table.get("evaluation", {}), Mapping):
+            table["evaluation"] = {"general": table["general_tasks"]} | table.get("evaluation", {})
         students = table.pop("students", None)
         if students is not None or table.get("distill") is not None:
             table["distill"] = self._distill(table.get("distill") or {}, students)
         return table
 
-    def _traces_and_tuning(self, section: Any) -> Any:
+    def _traces_and_tuning(self, section: Any, mixed_with: dict[str, Any]) -> Any:
         if not isinstance(section, Mapping):
             return section
         whole = {**section, "sft": self._stage(section.get("sft", {}), SFTRecipe, {"data": MADE_BEFORE})}
         if section.get("data") is None or section.get("traces") is not None:
-            whole["traces"] = self._stage(section.get("traces") or {}, RejectionRecipe, FROM_BEFORE)
+            whole["traces"] = self._stage(section.get("traces") or {}, RejectionRecipe, FROM_BEFORE | mixed_with)
         return whole
+
+    def _all_scenarios(self, section: Any) -> Any:
+        if not isinstance(section, Mapping):
+            return section
+        from_dev3 = FROM_BEFORE | self._made({"data": MADE_BEFORE})
+        pairwise, pointwise = {"loss": "pairwise", "sees": "summary"}, {"loss": "pointwise", "sees": "all"}
+        preference = {"helpfulness": MADE_BEFORE, "safety": MADE_BEFORE, "tasks": self.table.get("general_tasks", ())}
+        given = FROM_BEFORE | {"preference": preference}
+        return {
+            **section,
+            "helpfulness": self._stage(section.get("helpfulness", {}), RewardModelRecipe, from_dev3 | pairwise),
+            "safety": self._stage(section.get("safety", {}), RewardModelRecipe, from_dev3 | pointwise),
+            "rl": self._stage(section.get("rl", {}), ZeroRecipe, given),
+        }
+
+    def _made(self, places: dict[str, Any]) -> dict[str, Any]:
+        """What the made general data fills; nothing where there is none, so that a recipe must name its own."""
+        return places if self.table.get("general") is not None else {}
 
     def _distill(self, section: Any, students: Any) -> Any:
         if not isinstance(section, Mapping):

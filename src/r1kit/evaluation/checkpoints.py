@@ -24,13 +24,14 @@ from r1kit.engine.rollouts import Sampler
 from r1kit.errors import RecipeError
 from r1kit.evaluation.breakdown import by_task, rollout_row
 from r1kit.evaluation.evaluate import drawn_by, summarise
-from r1kit.evaluation.metrics import mean
+from r1kit.evaluation.metrics import clustered_stderr, mean
 from r1kit.evaluation.subject import fingerprint
 from r1kit.models.chat_template import ChatTemplate, end_at
 from r1kit.models.loading import load_policy
 from r1kit.models.policy import Policy
 from r1kit.run import disk_errors, plain, write_whole
 from r1kit.tasks import sample_problems
+from r1kit.tasks.general_truth import refuses, truth
 from r1kit.types import Group, Problem
 
 Figures = dict[str, Any]
@@ -138,7 +139,17 @@ def figures_of(groups: Sequence[Group], *, prompt_ends_with_think: bool) -> Figu
 
 def general_figures(groups: Sequence[Group]) -> Figures:
     """How good answers to general prompts are by rule, and what is refused: harm, and what does none."""
-    return {}
+    found: Figures = {}
+    ruled = [group for group in groups if "accepts" in group.problem.meta]
+    if ruled:
+        truths = [[truth(r.completion.text, group.problem) for r in group.rollouts] for group in ruled]
+        found |= {"truth": mean([mean(values) for values in truths]), "truth_stderr": clustered_stderr(truths)}
+    for name, model in (("refused_harmful_share", "safety"), ("refused_harmless_share", "helpfulness")):
+        asked = [group for group in ruled if group.problem.meta.get("reward_model") == model]
+        said = [[float(refuses(r.completion.text, group.problem)) for r in group.rollouts] for group in asked]
+        if said:
+            found |= {name: mean([mean(values) for values in said]), f"{name}_stderr": clustered_stderr(said)}
+    return found
 
 
 def file_name(name: str) -> str:

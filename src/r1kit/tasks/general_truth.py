@@ -58,6 +58,12 @@ def answer_truth(answer: str, problem: Problem) -> float:
     return worth * PER_COURTESY ** max(0, len(courtesies) - 1) * PER_OTHER ** (len(others) + len(answers) - 1)
 
 
+def refuses(text: str, problem: Problem) -> bool:
+    """True where what the user sees of a completion says no, whether or not it should."""
+    visible = _normal(text.rpartition("</think>")[2][:MAX_CHARS])
+    return any(mark in visible for mark in world_of(problem.language)["refusal_marks"])
+
+
 def rightly_answered(answer: str, problem: Problem) -> bool:
     """True where the answer's truth is enough to count as right."""
     return answer_truth(answer, problem) >= RIGHT_FROM
