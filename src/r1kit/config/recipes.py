@@ -18,6 +18,7 @@ from r1kit.config.objective import (
     SequenceMeanWeights,
     TokenWeightsConfig,
 )
+from r1kit.config.preference import PreferenceSettings
 from r1kit.config.rollouts import RewardSettings, RolloutSettings, StagedSamplingSettings, TemplateSettings
 from r1kit.config.run import EvaluationSettings, RunSettings
 from r1kit.config.settings import Settings
@@ -43,6 +44,8 @@ class ZeroRecipe(Settings):
     token_weights: TokenWeightsConfig = SequenceMeanWeights()
     optimizer: OptimizerSettings = OptimizerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    preference: PreferenceSettings | None = None
+    """General prompts and reward models, for RL in all scenarios; unset: rules alone."""
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
@@ -73,6 +76,11 @@ class ZeroRecipe(Settings):
                 "rollouts.variance_of is 'verdict', but nothing is dropped: dynamic sampling is off; "
                 "set rollouts.max_rounds above 1"
             )
+        if rollouts.variance_of == "verdict" and self.preference is not None:
+            raise ValueError(
+                "rollouts.variance_of is 'verdict', by which every group of general prompts would be dropped: reward "
+                "models give no verdicts; set variance_of = 'reward'"
+            )
         shortest = min([self.sampling.max_new_tokens, *(stage.max_new_tokens for stage in self.sampling.stages)])
         if self.rewards.overlong_cache_tokens >= shortest:
             raise ValueError(
@@ -80,6 +88,16 @@ class ZeroRecipe(Settings):
                 f"{shortest} tokens; it must be less"
             )
         return self
+
+    @property
+    def training_tasks(self) -> tuple[TaskConfig, ...]:
+        """All tasks that problems are drawn from, general ones last."""
+        return (*self.tasks, *(self.preference.tasks if self.preference else ()))
+
+    def num_open_tasks(self, steps_done: int) -> int:
+        """How many of them problems are drawn from after so many optimizer steps."""
+        is_open = self.preference is not None and steps_done >= self.preference.from_step
+        return len(self.training_tasks if is_open else self.tasks)
 
 
 class PretrainSettings(Settings):

@@ -11,6 +11,7 @@ from r1kit.engine.engine import Engine, Request, as_they_finish
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.rewards import score_completion
 from r1kit.rewards.judging import DIRECTLY, Judge, Judging, in_order, is_judged_elsewhere
+from r1kit.rewards.preference import PreferenceRewards
 from r1kit.types import Completion, Group, Problem, Rollout, SamplingSpec
 
 PromptOf = Callable[[ChatTemplate, Problem], tuple[int, ...]]
@@ -58,6 +59,8 @@ class Sampler:
     judging: Judging = DIRECTLY
     prompt_of: PromptOf | None = None
     """How a problem is asked where that is not the template's own way: after worked examples, say."""
+    preference: PreferenceRewards | None = None
+    """Grades general problems, where the run has reward models."""
 
     def groups(self, problems: Sequence[Problem], group_size: int, *, seed: str, opening: str = "") -> list[Group]:
         """One group of `group_size` scored completions a problem; each is a function of seed, problem and number.
@@ -88,7 +91,8 @@ class Sampler:
             )
         )
         ordered = iter([rollouts[place] for place in range(len(requests))])
-        return [Group(problem=problem, rollouts=tuple(islice(ordered, group_size))) for problem in problems]
+        groups = [Group(problem=problem, rollouts=tuple(islice(ordered, group_size))) for problem in problems]
+        return self.preference.graded(groups, opening=opening) if self.preference else groups
 
     def drawn(
         self, problems: Iterable[Problem], group_size: int, *, seed: str, pace: Pace, watch: Watch | None = None

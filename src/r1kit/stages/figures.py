@@ -12,10 +12,12 @@ from torch import Tensor
 from r1kit.evaluation.breakdown import breakdown, rollout_row
 from r1kit.evaluation.evaluate import summarise
 from r1kit.recipe import ZeroRecipe
+from r1kit.rewards.preference import GENERAL, UNPAID
 from r1kit.stages.drawing import Draw, draw_figures, is_known, unknown_figures
+from r1kit.stages.preference import by_rule
 from r1kit.training.memory import peak_memory_bytes
 from r1kit.training.step import Update
-from r1kit.types import Group
+from r1kit.types import Group, Problem
 
 
 @dataclass(slots=True)
@@ -37,17 +39,19 @@ def iteration_figures(
 ) -> dict[str, Any]:
     """Everything that is logged of one iteration but times and held-out figures.
 
-    Rewards are means over the completions whose reward is known; all other figures are over all that were drawn.
+    Rewards are means over the completions whose reward is known, each part over those that have it; verdicts, lengths
+    and what belongs to them are over the problems that rules judge; all other figures are over all that were drawn.
     """
     rollouts = [rollout for group in draw.groups for rollout in group.rollouts]
     scores = [rollout.score for rollout in rollouts if is_known(rollout)]
-    names = rollouts[0].score.parts
+    names = list(dict.fromkeys(name for score in scores for name in score.parts))
+    judged = by_rule(draw.groups, recipe)
     return (
         {
             "iteration": iteration,
             "step": steps_done,
             "reward": _mean([score.total for score in scores]),
-            "reward_parts": {name: _mean([score.parts[name] for score in scores]) for name in names},
+            "reward_parts": {n: _mean([score.parts[n] for score in scores if n in score.parts]) for n in names},
             "advantage_shares": advantage_shares(draw.groups, recipe),
             "dead_group_share": 1 - len(draw.with_variance) / len(draw.groups),
             "unknown_share": 1 - len(scores) / len(rollouts),
@@ -58,8 +62,9 @@ def iteration_figures(
         }
         | draw_figures(draw)
         | unknown_figures(draw.groups)
-        | summarise(draw.groups)
-        | breakdown(draw.groups)
+        | summarise(judged)
+        | breakdown(judged)
+        | _general_share(draw.groups, judged)
         | watched_figures(recipe, updates)
     )
 
@@ -92,15 +97,26 @@ def advantage_shares(groups: Sequence[Group], recipe: ZeroRecipe) -> dict[str, f
 
     A format part with a large share means that the policy learns form, not truth.
     """
-    caused = dict.fromkeys(groups[0].rollouts[0].score.parts, 0.0)
+    caused: dict[str, float] = {}
     for group in groups:
         known = [rollout.score.parts for rollout in group.rollouts if is_known(rollout)]
-        for name in caused if known else ():
+        for name in known[0] if known else group.rollouts[0].score.parts:
             values = [parts[name] for parts in known]
-            centre = sum(values) / len(values)
-            caused[name] += abs(getattr(recipe.rewards, name)) * sum(abs(value - centre) for value in values)
+            centre = sum(values) / len(values) if values else 0.0
+            weight = part_weight(recipe, name, group.problem)
+            caused[name] = caused.get(name, 0.0) + abs(weight) * sum(abs(value - centre) for value in values)
     total = sum(caused.values())
     return {name: amount / total if total else 0.0 for name, amount in caused.items()}
+
+
+def part_weight(recipe: ZeroRecipe, name: str, problem: Problem) -> float:
+    """What a part counts in the reward of a completion of this problem."""
+    if recipe.preference is not None and problem.verifier == GENERAL:
+        if name in recipe.preference.models:
+            return recipe.preference.weight
+        if name in UNPAID:
+            return 0.0
+    return float(getattr(recipe.rewards, name))
 
 
 def rollout_rows(iteration: int, draw: Draw, advantages_PG: Tensor) -> Iterator[dict[str, object]]:
@@ -110,6 +126,11 @@ def rollout_rows(iteration: int, draw: Draw, advantages_PG: Tensor) -> Iterator[
         for number, rollout in enumerate(group.rollouts):
             advantage = advantages[place][number] if place in advantages else 0.0
             yield rollout_row(iteration, rollout) | {"advantage": advantage, "trained": place in advantages}
+
+
+def _general_share(groups: Sequence[Group], judged: Sequence[Group]) -> dict[str, float]:
+    """The share of problems that reward models graded, once there are any."""
+    return {"general_share": 1 - len(judged) / len(groups)} if len(judged) < len(groups) else {}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ from r1kit.run import Run
 from r1kit.stages.drawing import draw_groups, is_known, known_of, rewards_of
 from r1kit.stages.figures import Stopwatch, iteration_figures, machine_figures, rollout_rows
 from r1kit.stages.objective import ADVANTAGES, objective_loss, token_weigher
+from r1kit.stages.preference import general_figures
 from r1kit.tasks.source import make_source, sample_problems
 from r1kit.training.batch import Batch, collate_rollouts, shuffled_split
 from r1kit.training.checkpoint import Progress, save_checkpoint, save_model
@@ -45,11 +46,12 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
 
     It stops early, with everything saved, where the run was asked to. `report` is told of every row of metrics.
     """
-    source = make_source(recipe.tasks, recipe.curriculum, seed=recipe.seed)
+    source = make_source(recipe.training_tasks, recipe.curriculum, seed=recipe.seed)
     source.load_state(progress.source)
     for iteration in range(progress.iterations_done, recipe.rollouts.num_iterations):
         seed, watch = f"{recipe.seed}/iteration-{iteration}", Stopwatch()
         trainee = at_iteration(recipe, trainee, iteration, progress.steps_done)
+        source.open(recipe.num_open_tasks(progress.steps_done))
         with watch.phase("testing"):
             is_due = _test_is_due(recipe, iteration)
             sampler = trainee.sampler
@@ -213,18 +215,23 @@ def save_trainee(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: 
 def held_out_figures(
     recipe: ZeroRecipe, sampler: Sampler, run: Run, iteration: int, *, with_harder: bool
 ) -> dict[str, Any]:
-    """The figures of the held-out test, under `held_out` and `harder`: the same problems and seeds each time.
+    """The figures of the held-out test, under `held_out`, `harder`, `general`: the same problems and seeds each time.
 
     The run keeps some of the completions, so that the same problems can be read side by side later.
     """
     test, seed = recipe.evaluation, f"{recipe.seed}/held-out"
     tests = {"held_out": recipe.tasks} | ({"harder": test.harder} if with_harder and test.harder else {})
     figures = {}
+    num_problems = dict.fromkeys(tests, test.num_problems)
+    if recipe.preference is not None:
+        tests["general"], num_problems["general"] = recipe.preference.tasks, recipe.preference.num_test_problems
     for name, tasks in tests.items():
-        problems = sample_problems(tasks, test.num_problems, seed=seed, split="held_out")
+        problems = sample_problems(tasks, num_problems[name], seed=seed, split="held_out")
         groups = sampler.groups(problems, test.samples_per_problem, seed=seed)
         run.log_held_out(kept_rows(iteration, name, groups))
         figures[name] = summarise(groups) | drawn_by(sampler) | {"by_task": by_task(groups)}
+        if name == "general" and sampler.preference is not None:
+            figures[name] |= general_figures(groups, sampler.preference)
     return figures
 
 

@@ -1,6 +1,7 @@
 """Before an RL stage begins: policy, optimizer and sampler made, and everything refused that would fail later."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from r1kit.config.rollouts import RewardSettings, SamplingSettings, TemplateSettings
 from r1kit.engine.native.engine import NativeEngine
@@ -14,6 +15,7 @@ from r1kit.rewards.combine import language_notes
 from r1kit.rewards.judging import judge_answer
 from r1kit.rewards.verifiers import find_verifier
 from r1kit.stages import grpo
+from r1kit.stages.preference import check_general_problems, preference_rewards
 from r1kit.tasks import FAMILIES, sample_problems, validate
 from r1kit.tasks.rows import NEED_NO_GOLD
 from r1kit.tasks.source import longest_problems, verifiers_of
@@ -29,17 +31,18 @@ def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
     policy = load_policy(recipe.model, trains=True)
     end_at(policy, ChatTemplate.of(policy, recipe.template))
     total_steps = recipe.rollouts.num_iterations * recipe.rollouts.steps_per_iteration
+    sampler = make_sampler(
+        policy,
+        recipe.sampling,
+        template=recipe.template,
+        rewards=recipe.rewards,
+        max_sequences=recipe.run.max_sequences,
+    )
     return grpo.Trainee(
         policy=policy,
         reference=load_policy(recipe.model) if recipe.objective.kl_coef > 0 else None,
         optimizer=Optimizer(policy, recipe.optimizer, total_steps=total_steps),
-        sampler=make_sampler(
-            policy,
-            recipe.sampling,
-            template=recipe.template,
-            rewards=recipe.rewards,
-            max_sequences=recipe.run.max_sequences,
-        ),
+        sampler=replace(sampler, preference=preference_rewards(recipe, sampler)),
     )
 
 
@@ -63,11 +66,12 @@ def make_sampler(
 
 def check_before_start(recipe: ZeroRecipe, trainee: grpo.Trainee) -> None:
     """Refuse, before anything is written, a verifier that is wrong about its own golds and prompts that can't fit."""
-    all_tasks = (*recipe.tasks, *recipe.evaluation.harder)
+    all_tasks = (*recipe.training_tasks, *recipe.evaluation.harder)
+    check_general_problems(recipe, trainee.sampler.preference)
     for verifier, where in verifiers_of(all_tasks).items():
         check_verifier(verifier, where=where)
     language_notes(recipe.rewards)
-    problems = sample_problems(recipe.tasks, recipe.rollouts.problems_per_round, seed="check", split="train")
+    problems = sample_problems(recipe.training_tasks, recipe.rollouts.problems_per_round, seed="check", split="train")
     for tasks in (recipe.tasks, recipe.evaluation.harder):
         if tasks:
             problems += sample_problems(tasks, recipe.evaluation.num_problems, seed="check", split="held_out")

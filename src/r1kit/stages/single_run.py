@@ -58,7 +58,7 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
             return
         progress = resume_from(run, trainee) if resume else Progress(iterations_done=0, steps_done=0)
         run.cut_back(progress.iterations_done)
-        tasks = (*recipe.tasks, *recipe.evaluation.harder)
+        tasks = (*recipe.training_tasks, *recipe.evaluation.harder)
         journal = VerdictJournal(run, verifiers_of(tasks), since=progress.iterations_done)
         trainee = replace(trainee, sampler=replace(trainee.sampler, judging=journal.at(progress.iterations_done)))
         for note in (*map(str, reports_of(tasks)), *language_notes(recipe.rewards), *journal.notes, audited):

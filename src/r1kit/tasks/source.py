@@ -51,6 +51,7 @@ class ProblemSource:
     def __init__(self, tasks: Sequence[TaskConfig], curriculum: CurriculumConfig, seed: int | str) -> None:
         """Begin at the beginning; files are read now."""
         self._tasks = tuple(tasks)
+        self._num_open = len(self._tasks)
         self._rates = SolveRates(curriculum) if isinstance(curriculum, SolveRateCurriculum) else None
         passes_over = self._rates.passes_over if self._rates else None
         self._pools = _pools(self._tasks, "train", seed=f"{seed}/tasks", passes_over=passes_over)
@@ -64,12 +65,17 @@ class ProblemSource:
         """
         if split == "held_out":
             return sample_problems(self._tasks, num_problems, seed=seed, split=split)
-        weights = [task.weight * self._share(place) for place, task in enumerate(self._tasks)]
-        drawn = _draw(self._pools, weights, num_problems, rng=random.Random(f"{seed}/{split}"), split=split)
+        tasks, pools = self._tasks[: self._num_open], self._pools[: self._num_open]
+        weights = [task.weight * self._share(place) for place, task in enumerate(tasks)]
+        drawn = _draw(pools, weights, num_problems, rng=random.Random(f"{seed}/{split}"), split=split)
         if self._rates:
             is_made = {place for place, pool in enumerate(self._pools) if isinstance(pool, Family)}
             self._origins |= {problem.id: _task_name(place) for place, problem in drawn if place in is_made}
         return [problem for _, problem in drawn]
+
+    def open(self, num_tasks: int) -> None:
+        """Training draws from the first so many tasks only; the others wait at their beginning."""
+        self._num_open = num_tasks
 
     def record(self, groups: Sequence[Group]) -> None:
         """Learn how often the problems of these groups were solved; without a curriculum, nothing."""
