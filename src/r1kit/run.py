@@ -98,6 +98,10 @@ class Run:
         """Append one line to log.txt."""
         self._write("log.txt", line + "\n")
 
+    def recipe(self) -> dict[str, object]:
+        """The resolved recipe as plain values."""
+        return json.loads((self.folder / "recipe.json").read_text("utf-8"))["recipe"]
+
     def read(self, name: str) -> list[dict]:
         """All whole rows of a JSON Lines file of this run."""
         path = self.folder / name

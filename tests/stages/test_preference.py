@@ -66,9 +66,16 @@ def test_general_prompts_begin_at_their_step_and_earn_their_grades(recipe, run_t
         assert 0 <= row["parts"][part] <= 1
         assert row["reward"] == pytest.approx(row["parts"]["random"] + row["parts"][part])
     rows = metrics_of(folder)
-    assert "helpfulness" not in rows[0]["reward_parts"] and "general_share" not in rows[0]
-    assert any("helpfulness" in row["reward_parts"] for row in rows[2:6])
-    assert all(0 < row["general_share"] <= 1 for row in rows[2:6] if "general_share" in row)
+    assert not any("general_share" in row for row in rows[:2])
+    assert any("helpfulness" in row["general_parts"] for row in rows[2:6] if "general_parts" in row)
+    for row in rows[2:6]:
+        drawn = [found for found in rollouts if found["iteration"] == row["iteration"]]
+        shares = [found["reward"] for found in drawn if found["task"].startswith("general")]
+        assert row.get("general_share", 0.0) == pytest.approx(len(shares) / len(drawn))
+        if 0 < len(shares) < len(drawn):
+            rest = [found["reward"] for found in drawn if not found["task"].startswith("general")]
+            assert row["general_reward"] == pytest.approx(sum(shares) / len(shares))
+            assert row["reward"] == pytest.approx(sum(rest) / len(rest))
     tests = [row["general"] for row in rows if "general" in row]
     assert len(tests) == 4
     assert set(tests[0]["by_model"]) == {"helpfulness", "safety"}

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from r1kit.insight.doctor.course import Course
+from r1kit.insight.doctor.preference import hacked
 from r1kit.insight.verdict import MEANINGS, verdict
 from r1kit.run import Run
 
@@ -68,6 +70,8 @@ class TrainingConsole:
         self._rows.append(row)
         line = self._line(row)
         self._run.log_text(line)
+        if "general" in row:
+            self._warn_of_hacking()
         for note in unknown_notes(row):
             self._run.log_text(note)
             self._console.print(note, style="yellow", highlight=False, soft_wrap=True)
@@ -77,6 +81,14 @@ class TrainingConsole:
         self._console.print(line, highlight=False, soft_wrap=True)
         if "reward" in row and self._trained() % VERDICT_INTERVAL_ITERATIONS == 0:
             self._console.print(self.verdict, highlight=False)
+
+    def _warn_of_hacking(self) -> None:
+        """Say so, at once, where reward models are pleased and the truth is not."""
+        found = hacked(Course(self._rows, self._run.recipe()))
+        if found is not None:
+            warning = f"warning: {found.line}"
+            self._run.log_text(warning)
+            self._console.print(warning, style="bold red", highlight=False, soft_wrap=True)
 
     @property
     def verdict(self) -> str:

@@ -17,7 +17,7 @@ from r1kit.stages.drawing import Draw, draw_figures, is_known, unknown_figures
 from r1kit.stages.preference import by_rule
 from r1kit.training.memory import peak_memory_bytes
 from r1kit.training.step import Update
-from r1kit.types import Group, Problem
+from r1kit.types import Group, Problem, Score
 
 
 @dataclass(slots=True)
@@ -39,22 +39,23 @@ def iteration_figures(
 ) -> dict[str, Any]:
     """Everything that is logged of one iteration but times and held-out figures.
 
-    Rewards are means over the completions whose reward is known, each part over those that have it; verdicts, lengths
-    and what belongs to them are over the problems that rules judge; all other figures are over all that were drawn.
+    Rewards are means over the completions whose reward is known. They, verdicts, lengths and what belongs to them are
+    over the problems that rules judge, so that they can be compared before and after reward models come in; what
+    these graded stands beside it. All other figures are over all that was drawn.
     """
     rollouts = [rollout for group in draw.groups for rollout in group.rollouts]
-    scores = [rollout.score for rollout in rollouts if is_known(rollout)]
-    names = list(dict.fromkeys(name for score in scores for name in score.parts))
+    known = [rollout for rollout in rollouts if is_known(rollout)]
     judged = by_rule(draw.groups, recipe)
+    scores = [rollout.score for group in judged for rollout in group.rollouts if is_known(rollout)]
     return (
         {
             "iteration": iteration,
             "step": steps_done,
             "reward": _mean([score.total for score in scores]),
-            "reward_parts": {n: _mean([score.parts[n] for score in scores if n in score.parts]) for n in names},
+            "reward_parts": _mean_parts(scores),
             "advantage_shares": advantage_shares(draw.groups, recipe),
             "dead_group_share": 1 - len(draw.with_variance) / len(draw.groups),
-            "unknown_share": 1 - len(scores) / len(rollouts),
+            "unknown_share": 1 - len(known) / len(rollouts),
             "completion_tokens": sum(len(rollout.completion.token_ids) for rollout in rollouts),
             "loss": sum(update.loss for update in updates) / len(updates) if updates else 0.0,
             "grad_norm": sum(update.grad_norm for update in updates) / len(updates) if updates else 0.0,
@@ -64,8 +65,8 @@ def iteration_figures(
         | unknown_figures(draw.groups)
         | summarise(judged)
         | breakdown(judged)
-        | _general_share(draw.groups, judged)
         | watched_figures(recipe, updates)
+        | _graded_figures(draw.groups, judged)
     )
 
 
@@ -128,9 +129,23 @@ def rollout_rows(iteration: int, draw: Draw, advantages_PG: Tensor) -> Iterator[
             yield rollout_row(iteration, rollout) | {"advantage": advantage, "trained": place in advantages}
 
 
-def _general_share(groups: Sequence[Group], judged: Sequence[Group]) -> dict[str, float]:
-    """The share of problems that reward models graded, once there are any."""
-    return {"general_share": 1 - len(judged) / len(groups)} if len(judged) < len(groups) else {}
+def _graded_figures(groups: Sequence[Group], judged: Sequence[Group]) -> dict[str, Any]:
+    """Of the problems that reward models graded, once there are any: their share, their reward and its parts."""
+    graded = [group for group in groups if all(group is not other for other in judged)]
+    if not graded:
+        return {}
+    scores = [rollout.score for group in graded for rollout in group.rollouts if is_known(rollout)]
+    return {
+        "general_share": len(graded) / len(groups),
+        "general_reward": _mean([score.total for score in scores]),
+        "general_parts": _mean_parts(scores),
+    }
+
+
+def _mean_parts(scores: Sequence[Score]) -> dict[str, float]:
+    """The mean of each part over those that have it."""
+    names = dict.fromkeys(name for score in scores for name in score.parts)
+    return {name: _mean([score.parts[name] for score in scores if name in score.parts]) for name in names}
 
 
 def _mean(values: Sequence[float]) -> float:

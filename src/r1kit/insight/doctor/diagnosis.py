@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r1kit.insight.doctor import learning, shape, signal, stability, supervised
+from r1kit.insight.doctor import learning, preference, shape, signal, stability, supervised
 from r1kit.insight.doctor.course import Course, Row
 from r1kit.insight.doctor.finding import Check, Finding, Severity
 
@@ -12,6 +12,7 @@ from r1kit.insight.doctor.finding import Check, Finding, Severity
 RL_CHECKS: tuple[Check, ...] = (
     stability.BROKEN_NUMBERS,
     signal.MISMATCH,
+    preference.HACKED,
     learning.COLLAPSE,
     signal.NO_SIGNAL,
     shape.TRUNCATION,
