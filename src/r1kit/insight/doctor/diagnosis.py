@@ -12,10 +12,10 @@ from r1kit.insight.doctor.finding import Check, Finding, Severity
 RL_CHECKS: tuple[Check, ...] = (
     stability.BROKEN_NUMBERS,
     signal.MISMATCH,
-    preference.HACKED,
     learning.COLLAPSE,
     signal.NO_SIGNAL,
     shape.TRUNCATION,
+    preference.HACKED,
     stability.ENTROPY_COLLAPSE,
     stability.ENTROPY_EXPLOSION,
     learning.HACKING,
