@@ -5,7 +5,7 @@ A choice is a class, named in the recipe by its `kind`. docs/objectives.md says 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from r1kit.config.settings import Settings
 
@@ -38,6 +38,38 @@ class ReinforcePlusPlusBaselineAdvantage(Settings):
     """(r - mean over the group) / std over the whole iteration: REINFORCE++-baseline (arXiv:2501.03262)."""
 
     kind: Literal["reinforce_plus_plus_baseline"] = "reinforce_plus_plus_baseline"
+
+
+class ValueSettings(Settings):
+    """The value model of PPO. Its optimizer is that of the policy, but for the learning rate."""
+
+    path: str | None = None
+    """What it is made of, with a new head; its tokenizer must be the policy's. Unset: what the policy is made of."""
+    lr: float = Field(default=1e-5, gt=0)
+    """Its learning rate; public runs take 5 to 10 times the policy's."""
+    clip: float | None = Field(default=0.2, gt=0)
+    """How far a value may move from what it was when the completions were drawn before its gradient is cut. None: as
+    far as it will."""
+    num_epochs: int = Field(default=1, ge=1)
+    """How often it reads the completions of an iteration; the policy reads them once."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Its steps before the policy takes the first one: until then its values say little."""
+
+
+class GAEAdvantage(Settings):
+    """Generalised advantage estimation from a value model (arXiv:1506.02438): PPO, where the objective is `grpo`."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    kind: Literal["gae"] = "gae"
+    lam: float = Field(default=1.0, ge=0, le=1, alias="lambda")
+    """λ, written `lambda`. 1: an advantage is the reward less the value. The paper's ablation has 0.95, the usual one,
+    far behind GRPO, and 1 near it."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """The discount of each token; 1, as in all public runs on reasoning."""
+    whiten: bool = True
+    """Advantages less their mean, divided by their std, over all tokens of the iteration."""
+    value: ValueSettings = ValueSettings()
 
 
 class SequenceMeanWeights(Settings):
@@ -202,7 +234,8 @@ AdvantageConfig = Annotated[
     | GroupMeanAdvantage
     | RLOOAdvantage
     | ReinforcePlusPlusAdvantage
-    | ReinforcePlusPlusBaselineAdvantage,
+    | ReinforcePlusPlusBaselineAdvantage
+    | GAEAdvantage,
     Field(discriminator="kind"),
 ]
 TokenWeightsConfig = Annotated[

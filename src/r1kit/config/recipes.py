@@ -81,6 +81,12 @@ class ZeroRecipe(Settings):
                 "rollouts.variance_of is 'verdict', by which every group of general prompts would be dropped: reward "
                 "models give no verdicts; set variance_of = 'reward'"
             )
+        is_ppo = isinstance(self.objective, GRPOObjective) and self.objective.ratio == "token"
+        if self.advantage.kind == "gae" and not (is_ppo and self.objective.off_policy_delta is None):
+            raise ValueError(
+                "advantage.kind is 'gae', which gives every token its own advantage: it goes with objective.kind = "
+                "'grpo', ratio = 'token' and no off_policy_delta, which together are PPO's clipped surrogate"
+            )
         shortest = min([self.sampling.max_new_tokens, *(stage.max_new_tokens for stage in self.sampling.stages)])
         if self.rewards.overlong_cache_tokens >= shortest:
             raise ValueError(

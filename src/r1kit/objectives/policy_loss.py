@@ -11,17 +11,18 @@ from r1kit.objectives.ratios import sequence_mean_log_ratio, token_log_ratio
 
 
 def clipped_surrogate(
-    log_ratio_BT: Tensor, advantages_B: Tensor, *, clip_low: float, clip_high: float, dual_clip: float | None = None
+    log_ratio_BT: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float, dual_clip: float | None = None
 ) -> Tensor:
     """min(ratio · A, clip(ratio, 1 - clip_low, 1 + clip_high) · A) of each token (B, T), to be maximised.
 
     arXiv:2402.03300, equation 3; asymmetric clips are DAPO's (arXiv:2503.14476). With R1's clip of 10 the lower bound
     never binds, so negative advantages are never clipped, unless by `dual_clip`: then, where A < 0, the value is at
-    least dual_clip · A (arXiv:1912.09729, equation 5).
+    least dual_clip · A (arXiv:1912.09729, equation 5). Advantages are of completions (B,)
+    or, for PPO, of tokens (B, T).
     """
     ratio_BT = log_ratio_BT.exp()
     clipped_BT = ratio_BT.clamp(1 - clip_low, 1 + clip_high)
-    advantages_B1 = advantages_B[:, None]
+    advantages_B1 = _for_tokens(advantages)
     surrogate_BT = torch.minimum(ratio_BT * advantages_B1, clipped_BT * advantages_B1)
     if dual_clip is None:
         return surrogate_BT
@@ -29,15 +30,19 @@ def clipped_surrogate(
 
 
 def clipped_tokens(
-    log_ratio_BT: Tensor, advantages_B: Tensor, *, clip_low: float, clip_high: float, dual_clip: float | None = None
+    log_ratio_BT: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float, dual_clip: float | None = None
 ) -> Tensor:
     """1 for tokens whose gradient `clipped_surrogate` takes away (B, T)."""
-    ratio_BT = log_ratio_BT.exp()
-    too_high_BT = (ratio_BT > 1 + clip_high) & (advantages_B[:, None] > 0)
-    too_low_BT = (ratio_BT < 1 - clip_low) & (advantages_B[:, None] < 0)
+    ratio_BT, advantages_B1 = log_ratio_BT.exp(), _for_tokens(advantages)
+    too_high_BT = (ratio_BT > 1 + clip_high) & (advantages_B1 > 0)
+    too_low_BT = (ratio_BT < 1 - clip_low) & (advantages_B1 < 0)
     if dual_clip is not None:
-        too_high_BT = too_high_BT | ((ratio_BT > dual_clip) & (advantages_B[:, None] < 0))
+        too_high_BT = too_high_BT | ((ratio_BT > dual_clip) & (advantages_B1 < 0))
     return (too_high_BT | too_low_BT).to(ratio_BT.dtype)
+
+
+def _for_tokens(advantages: Tensor) -> Tensor:
+    return advantages if advantages.ndim == 2 else advantages[:, None]
 
 
 def cispo_surrogate(

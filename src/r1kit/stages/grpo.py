@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from r1kit.stages.preference import general_figures
 from r1kit.tasks.source import make_source, sample_problems
 from r1kit.training.batch import Batch, collate_rollouts, shuffled_split
 from r1kit.training.checkpoint import Progress, save_checkpoint, save_model
+from r1kit.training.critic import Critic
 from r1kit.training.memory import return_free_memory
 from r1kit.training.optimizer import Optimizer
 from r1kit.training.step import Update, batch_logprobs, optimizer_step
@@ -39,13 +40,42 @@ class Trainee:
     """Held only where the KL term has weight."""
     optimizer: Optimizer
     sampler: Sampler
+    critic: Critic | None = None
+    """The value model, where advantages come from one (PPO)."""
+
+    def critic_of(self) -> Critic:
+        """The value model of a trainee that has one."""
+        assert self.critic is not None
+        return self.critic
 
 
-def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, report: Report) -> Progress:
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What an iteration's completions were worth, and what the updates did."""
+
+    advantages_PG: Tensor
+    updates: list[Update]
+    figures: Mapping[str, float]
+    """What else is logged of it."""
+
+
+class Learn(Protocol):
+    """How an iteration's groups become updates."""
+
+    def __call__(self, recipe: ZeroRecipe, trainee: Trainee, groups: list[Group], *, seed: str) -> Learnt:
+        """Take all of the iteration's optimizer steps."""
+        ...
+
+
+def train_grpo(
+    recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, report: Report, learn: Learn | None = None
+) -> Progress:
     """Run one RL stage from `progress` on (arXiv:2402.03300, algorithm 1); returns how far it came.
 
-    It stops early, with everything saved, where the run was asked to. `report` is told of every row of metrics.
+    It stops early, with everything saved, where the run was asked to. `report` is told of every row of metrics. `learn`
+    takes the updates; unset: GRPO's.
     """
+    learn = learn or learn_by_groups
     source = make_source(recipe.training_tasks, recipe.curriculum, seed=recipe.seed)
     source.load_state(progress.source)
     for iteration in range(progress.iterations_done, recipe.rollouts.num_iterations):
@@ -62,15 +92,9 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
             draw = draw_groups(recipe.rollouts, sampler, source, seed=seed)
             sampler.engine.sleep()
 
-        # Scores -> advantages -> updates: a completion is only good relative to others; each minibatch is one
-        # optimizer step, and the first is exactly on-policy.
+        # Scores -> advantages -> updates: a completion is only good relative to others, or to what was expected.
         with watch.phase("training"):
-            advantages_PG, kl_figures = advantages_of(recipe, trainee, draw.trained_groups)
-            updates = []
-            for minibatch in minibatches(recipe, trainee, draw.trained_groups, advantages_PG, seed=seed):
-                updates.append(update(recipe, trainee, minibatch))
-                _refresh_reference(recipe, trainee)
-                return_free_memory()
+            learnt = learn(recipe, trainee, draw.trained_groups, seed=seed)
 
         # Sync: the next iteration samples from the weights just made.
         sampler.engine.load_weights(trainee.policy, version=iteration + 1)
@@ -78,11 +102,12 @@ def train_grpo(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Ru
         progress = Progress(
             iterations_done=iteration + 1, steps_done=trainee.optimizer.steps_done, source=source.state()
         )
-        row = iteration_figures(recipe, iteration, draw, updates, progress.steps_done) | kl_figures | held_out
+        row = iteration_figures(recipe, iteration, draw, learnt.updates, progress.steps_done)
+        row |= {**learnt.figures, **held_out}
         row |= machine_figures(row["completion_tokens"], watch)
         run.log_metrics(row)
         if _rollouts_are_due(recipe, iteration):
-            run.log_rollouts(rollout_rows(iteration, draw, advantages_PG))
+            run.log_rollouts(rollout_rows(iteration, draw, learnt.advantages_PG))
         report(row)
         if progress.iterations_done % recipe.run.checkpoint_interval_iterations == 0 or run.stop_requested:
             save_trainee(recipe, trainee, progress, run)
@@ -100,6 +125,17 @@ def finish(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: Run, r
     run.log_metrics(row)
     report(row)
     save_model(trainee.policy, run.final)
+
+
+def learn_by_groups(recipe: ZeroRecipe, trainee: Trainee, groups: list[Group], *, seed: str) -> Learnt:
+    """GRPO's updates: each minibatch is one optimizer step, and the first is exactly on-policy."""
+    advantages_PG, figures = advantages_of(recipe, trainee, groups)
+    updates = []
+    for minibatch in minibatches(recipe, trainee, groups, advantages_PG, seed=seed):
+        updates.append(update(recipe, trainee, minibatch))
+        refresh_reference(recipe, trainee)
+        return_free_memory()
+    return Learnt(advantages_PG, updates, figures)
 
 
 def at_iteration(recipe: ZeroRecipe, trainee: Trainee, iteration: int, steps_done: int) -> Trainee:
@@ -127,7 +163,7 @@ def kl_of_completions(recipe: ZeroRecipe, trainee: Trainee, groups: list[Group])
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     batch = collate_rollouts(rollouts, torch.zeros(len(rollouts)))
     assert trainee.reference is not None
-    policy_BT, reference_BT = (_logprobs(recipe, trainee, who, batch) for who in (trainee.policy, trainee.reference))
+    policy_BT, reference_BT = (logprobs_of(recipe, trainee, who, batch) for who in (trainee.policy, trainee.reference))
     return kl_k1(policy_BT, reference_BT).sum(-1).view(len(groups), -1), int(batch.completion_mask_BT.sum())
 
 
@@ -141,7 +177,7 @@ def minibatches(
     (its reward is unknown, or it was cut and the recipe leaves such out) is in no minibatch and in no denominator.
     """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
-    trained = [row for row, rollout in enumerate(rollouts) if _trains(recipe, rollout)]
+    trained = [row for row, rollout in enumerate(rollouts) if trains(recipe, rollout)]
     if not trained:
         return iter(())
     batch = collate_rollouts(rollouts, advantages_PG.flatten())
@@ -168,7 +204,8 @@ def update(recipe: ZeroRecipe, trainee: Trainee, minibatch: Batch) -> Update:
     )
 
 
-def _trains(recipe: ZeroRecipe, rollout: Rollout) -> bool:
+def trains(recipe: ZeroRecipe, rollout: Rollout) -> bool:
+    """False where its reward is unknown, or where it was cut and the recipe leaves such out."""
     return is_known(rollout) and not (recipe.rollouts.mask_truncated and rollout.completion.is_truncated)
 
 
@@ -176,14 +213,15 @@ def _with_logprobs(recipe: ZeroRecipe, trainee: Trainee, batch: Batch) -> Batch:
     """The batch with old logprobs where an iteration has several steps, and reference logprobs for the KL term."""
     if recipe.rollouts.steps_per_iteration > 1:
         use_sampler = recipe.rollouts.old_logprobs == "sampler"
-        old_BT = batch.sampler_logprobs_BT if use_sampler else _logprobs(recipe, trainee, trainee.policy, batch)
+        old_BT = batch.sampler_logprobs_BT if use_sampler else logprobs_of(recipe, trainee, trainee.policy, batch)
         batch = replace(batch, old_logprobs_BT=old_BT)
     if trainee.reference is not None and recipe.objective.kl_place == "loss":
-        batch = replace(batch, reference_logprobs_BT=_logprobs(recipe, trainee, trainee.reference, batch))
+        batch = replace(batch, reference_logprobs_BT=logprobs_of(recipe, trainee, trainee.reference, batch))
     return batch
 
 
-def _logprobs(recipe: ZeroRecipe, trainee: Trainee, policy: Policy, batch: Batch) -> Tensor:
+def logprobs_of(recipe: ZeroRecipe, trainee: Trainee, policy: Policy, batch: Batch) -> Tensor:
+    """The logprobs (B, T) of a batch under a policy, at the sampling temperature, without gradient."""
     return batch_logprobs(
         policy,
         batch,
@@ -192,7 +230,7 @@ def _logprobs(recipe: ZeroRecipe, trainee: Trainee, policy: Policy, batch: Batch
     )
 
 
-def _refresh_reference(recipe: ZeroRecipe, trainee: Trainee) -> None:
+def refresh_reference(recipe: ZeroRecipe, trainee: Trainee) -> None:
     """The reference becomes the latest policy every so many steps (arXiv:2501.12948v2, section 2.1)."""
     every = recipe.objective.reference_refresh_steps
     if trainee.reference is not None and every and trainee.optimizer.steps_done % every == 0:
@@ -209,6 +247,7 @@ def save_trainee(recipe: ZeroRecipe, trainee: Trainee, progress: Progress, run: 
         trainee.reference,
         progress,
         keep=recipe.run.keep_checkpoints,
+        critic=trainee.critic,
     )
 
 

@@ -117,7 +117,8 @@ def _clipped(objective: ClippedObjective, logprobs_BT: Tensor, old_BT: Tensor, b
     low, high, dual = objective.clip_eps, objective.clip_high, objective.dual_clip
     clipped = partial(policy_loss.clipped_surrogate, clip_low=low, clip_high=high, dual_clip=dual)
     counted = partial(policy_loss.clipped_tokens, clip_low=low, clip_high=high, dual_clip=dual)
-    return clipped(log_ratio_BT, batch.advantages_B), counted(log_ratio_BT.detach(), batch.advantages_B)
+    advantages = batch.advantages_B if batch.advantages_BT is None else batch.advantages_BT
+    return clipped(log_ratio_BT, advantages), counted(log_ratio_BT.detach(), advantages)
 
 
 def _cispo(objective: CISPOObjective, logprobs_BT: Tensor, old_BT: Tensor, batch: Batch) -> Surrogate:

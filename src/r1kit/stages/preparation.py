@@ -14,7 +14,7 @@ from r1kit.recipe import ZeroRecipe
 from r1kit.rewards.combine import language_notes
 from r1kit.rewards.judging import judge_answer
 from r1kit.rewards.verifiers import find_verifier
-from r1kit.stages import grpo
+from r1kit.stages import grpo, ppo
 from r1kit.stages.preference import check_general_problems, preference_rewards
 from r1kit.tasks import FAMILIES, sample_problems, validate
 from r1kit.tasks.rows import NEED_NO_GOLD
@@ -42,6 +42,7 @@ def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
         policy=policy,
         reference=load_policy(recipe.model) if recipe.objective.kl_coef > 0 else None,
         optimizer=Optimizer(policy, recipe.optimizer, total_steps=total_steps),
+        critic=ppo.make_critic(recipe, policy),
         sampler=replace(sampler, preference=preference_rewards(recipe, sampler)),
     )
 

@@ -15,7 +15,7 @@ from r1kit.recipe import PretrainRecipe, SFTRecipe, ZeroRecipe
 from r1kit.rewards.audit import refuse_bad_rewards
 from r1kit.rewards.combine import language_notes
 from r1kit.run import Run
-from r1kit.stages import grpo
+from r1kit.stages import grpo, ppo
 from r1kit.stages.preparation import check_before_start, make_trainee
 from r1kit.stages.pretrain import train_base
 from r1kit.stages.sft import read_examples, train_sft
@@ -72,7 +72,8 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
             explain=explain,
             console=console,
         ) as live:
-            progress = grpo.train_grpo(recipe, trainee, progress, run, live.report)
+            learn = ppo.learn_by_values if trainee.critic else grpo.learn_by_groups
+            progress = grpo.train_grpo(recipe, trainee, progress, run, live.report, learn)
             if not run.stop_requested:
                 grpo.finish(recipe, trainee, progress, run, live.report)
         run.log_text(live.verdict)
@@ -87,7 +88,7 @@ def resume_from(run: Run, trainee: grpo.Trainee) -> Progress:
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is None:
         return Progress(iterations_done=0, steps_done=0)
-    progress = load_checkpoint(checkpoint, trainee.policy, trainee.optimizer, trainee.reference)
+    progress = load_checkpoint(checkpoint, trainee.policy, trainee.optimizer, trainee.reference, trainee.critic)
     trainee.sampler.engine.load_weights(trainee.policy, version=progress.iterations_done)
     return progress
 

@@ -30,6 +30,12 @@ class Batch:
     old_logprobs_BT: Tensor | None = None
     """Logprobs before the first update; None where they are the new ones, detached (one update an iteration)."""
     reference_logprobs_BT: Tensor | None = None
+    advantages_BT: Tensor | None = None
+    """Where each token has its own (PPO); `advantages_B` is then their mean."""
+    values_BT: Tensor | None = None
+    """What the value model expected before each token, when the completions were drawn."""
+    returns_BT: Tensor | None = None
+    """What came of it."""
 
     def __len__(self) -> int:
         """The number of rows."""

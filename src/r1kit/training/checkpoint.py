@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from r1kit.errors import ModelError, RunError
 from r1kit.models.loading import load_network
 from r1kit.models.trainable import Trainable
+from r1kit.training.critic import Critic
 from r1kit.training.optimizer import Optimizer
 
 TRAINER_STATE = "trainer_state.safetensors"
@@ -44,7 +45,14 @@ def save_model(policy: Trainable, folder: Path) -> None:
 
 
 def save_checkpoint(
-    folder: Path, policy: Trainable, optimizer: Optimizer, reference: Trainable | None, progress: Progress, *, keep: int
+    folder: Path,
+    policy: Trainable,
+    optimizer: Optimizer,
+    reference: Trainable | None,
+    progress: Progress,
+    *,
+    keep: int,
+    critic: Critic | None = None,
 ) -> Path:
     """Write `step-N` under `folder`, name it in `latest`, and remove all but the last `keep`; returns its path."""
 
@@ -53,6 +61,8 @@ def save_checkpoint(
         tensors = {f"optimizer.{name}": tensor for name, tensor in optimizer.state_tensors().items()}
         if reference is not None:
             tensors |= {f"reference.{name}": tensor for name, tensor in reference.model.state_dict().items()}
+        if critic is not None:
+            tensors |= {f"critic.{name}": tensor for name, tensor in critic.state_tensors().items()}
         save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, temporary / TRAINER_STATE)
         (temporary / TRAINER_PROGRESS).write_text(json.dumps(asdict(progress)))
 
@@ -84,8 +94,14 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return checkpoint
 
 
-def load_checkpoint(checkpoint: Path, policy: Trainable, optimizer: Optimizer, reference: Trainable | None) -> Progress:
-    """Set weights, optimizer and reference to where the checkpoint was written; raise RunError where it is damaged."""
+def load_checkpoint(
+    checkpoint: Path,
+    policy: Trainable,
+    optimizer: Optimizer,
+    reference: Trainable | None,
+    critic: Critic | None = None,
+) -> Progress:
+    """Set all that trains to where the checkpoint was written; raise RunError where it is damaged."""
     try:
         counts = json.loads((checkpoint / TRAINER_PROGRESS).read_text())
         load_weights(checkpoint, policy)
@@ -93,6 +109,8 @@ def load_checkpoint(checkpoint: Path, policy: Trainable, optimizer: Optimizer, r
         optimizer.load_state(_under("optimizer.", tensors), steps_done=counts["steps_done"])
         if reference is not None:
             reference.model.load_state_dict(_under("reference.", tensors))
+        if critic is not None:
+            critic.load_state(_under("critic.", tensors))
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"{checkpoint}: cannot be read: {error}; name an older one in {LATEST}") from error
     return Progress(

@@ -44,7 +44,7 @@ def no_signal(course: Course) -> Finding | None:
     dead = course.recently("dead_group_share") or 0.0
     right = course.recently("pass_at_1") or 0.0
     rewards = values(course.trained, "reward")
-    if dead <= DEAD_SHARE:
+    if dead <= DEAD_SHARE or course.has("value_loss"):  # with a value model, equal rewards teach too
         return None
     evidence = f"the mean over the last {len(course.recent)} iterations; pass@1 is {right:.1%} there"
     if len(rewards) >= 4 and max(rewards) == min(rewards):
@@ -66,7 +66,7 @@ def dead_groups(course: Course) -> Finding | None:
     """Many groups teach nothing, and were paid for."""
     dead = course.recently("dead_group_share") or 0.0
     right = course.recently("pass_at_1") or 0.0
-    if not MANY_DEAD < dead <= DEAD_SHARE:
+    if not MANY_DEAD < dead <= DEAD_SHARE or course.has("value_loss"):
         return None
     wrong, solved = course.recently("all_wrong_share"), course.recently("all_right_share")
     parts = f": {solved:.0%} all right, {wrong:.0%} all wrong" if wrong is not None and solved is not None else ""
