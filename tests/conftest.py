@@ -1,5 +1,6 @@
 """What many tests share: tiny networks of each architecture, a tokenizer, and a model folder made of them."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,18 @@ def model_folder(tokenizer, tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def serve():
+    """A function from a script to a running server of tests/chat_server.py."""
+    servers = []
+    chat_server = runpy.run_path(str(Path(__file__).with_name("chat_server.py")))["ChatServer"]
+
+    def start(script):
+        servers.append(chat_server(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

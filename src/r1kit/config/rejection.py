@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from r1kit.config.endpoint import EndpointSettings
 from r1kit.config.model import ModelSettings
 from r1kit.config.rollouts import SamplingSettings, TemplateSettings
 from r1kit.config.settings import Settings
@@ -104,7 +105,51 @@ class TemplateRewriting(Settings):
         return self
 
 
-RewritingConfig = Annotated[NoRewriting | TemplateRewriting, Field(discriminator="kind")]
+class ModelRewriting(Settings):
+    """A model writes the summary, and puts mixed thinking into one language (V2 B.3.2)."""
+
+    kind: Literal["model"]
+    model: ModelSettings = ModelSettings()
+    template: TemplateSettings = TemplateSettings(kind="chat")
+    sampling: SamplingSettings = SamplingSettings(max_new_tokens=1024, temperature=0.0)
+    answer: Literal["tags", "boxed", "plain"] = "boxed"
+    """How the summary is asked to mark the answer."""
+
+
+class EndpointRewriting(Settings):
+    """The same by a model behind an address."""
+
+    kind: Literal["endpoint"]
+    endpoint: EndpointSettings
+    answer: Literal["tags", "boxed", "plain"] = "boxed"
+    """How the summary is asked to mark the answer."""
+
+
+RewritingConfig = Annotated[
+    NoRewriting | TemplateRewriting | ModelRewriting | EndpointRewriting, Field(discriminator="kind")
+]
+
+
+class RuleJudge(Settings):
+    """Right where the reference stands in the final text, word for word: for worlds whose answers are short."""
+
+    kind: Literal["rule"]
+    instead_of: tuple[str, ...] = ()
+    """Verifiers whose `wrong` is judged again; `unknown` always is."""
+    max_words: int = Field(default=60, ge=1)
+    """A longer text is wrong: it may hold the answer among many others."""
+
+
+class EndpointJudge(Settings):
+    """A model is shown question, reference and answer (V2 B.3.3)."""
+
+    kind: Literal["endpoint"]
+    endpoint: EndpointSettings
+    instead_of: tuple[str, ...] = ()
+    """Verifiers whose `wrong` is judged again, such as `exact` for answers in free words; `unknown` always is."""
+
+
+JudgeConfig = Annotated[RuleJudge | EndpointJudge, Field(discriminator="kind")]
 
 
 class GeneralSettings(Settings):
@@ -151,6 +196,8 @@ class RejectionRecipe(Settings):
     """The paper draws the cold start at temperature 1 (V2 B.3.2)."""
     routes: tuple[RouteConfig, ...] = Field(default=(PlainRoute(),), min_length=1)
     """Ways to ask, all of which are gone for every problem."""
+    judge: JudgeConfig | None = None
+    """Who grades what rules can't."""
     filters: FilterSettings = FilterSettings()
     rewriting: Annotated[RewritingConfig, BeforeValidator(_with_kind)] = NoRewriting()
     general: GeneralSettings | None = None

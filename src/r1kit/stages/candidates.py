@@ -50,6 +50,8 @@ class Candidate:
     num_tokens: int
     repeated_share: float
     """Tokens in runs that stood before, over all tokens."""
+    by_judge: bool = False
+    """True where a judge gave the verdict, since rules could not."""
 
     @property
     def id(self) -> str:

@@ -3,6 +3,7 @@
 The cold start from R1-Zero's samples (arXiv:2501.12948v2, B.3.2) and the data of R1's third stage (B.3.3).
 
 samples.jsonl   everything that was drawn (see stages.candidates)
+answers.jsonl   what judges and rewriting models said (see stages.asking)
 traces.jsonl    what is left, rewritten and mixed with general examples: the input of fine-tuning
 funnel.json     what each filter kept and dropped, and the paper's table 5
 done.json       stands there when all of it is done
@@ -10,7 +11,7 @@ done.json       stands there when all of it is done
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,18 @@ from r1kit.models.loading import load_policy
 from r1kit.recipe import dump_recipe
 from r1kit.rewards.verifiers import find_verifier
 from r1kit.run import Run, write_whole
-from r1kit.stages.candidates import Draw, draw_candidates, read_candidates
+from r1kit.stages.asking import Asking
+from r1kit.stages.candidates import Candidate, Draw, draw_candidates, read_candidates
 from r1kit.stages.filters import balanced, few_per_problem, filters_of, sift, solve_rates, without_duplicates
 from r1kit.stages.funnel import Funnel, domain_rows, domain_table
-from r1kit.stages.rewriting import rewriter, rewritten
+from r1kit.stages.grading import graded, grades_of
+from r1kit.stages.rewriting import Rewriter
 from r1kit.stages.traces import Trace, mixed, read_general, trace_of
 from r1kit.tasks import sample_problems
 from r1kit.tasks.source import verifiers_of
 
 TRACES, FUNNEL, DONE = "traces.jsonl", "funnel.json", "done.json"
-AFTERWARDS = ("filters.", "rewriting.", "general.")
+AFTERWARDS = ("filters.", "rewriting.", "general.", "judge.")
 """Sections that say what becomes of completions once they are drawn: they may change between runs of one folder."""
 
 
@@ -66,7 +69,7 @@ def run_rejection(recipe: RejectionRecipe, folder: Path, *, resume: bool, consol
         draw_candidates(draw, run, console)
         if run.stop_requested:
             raise Interrupted(f"interrupted; everything is saved, go on with --run {run.folder} --resume")
-        found = sifted(recipe, draw, run)
+        found = sifted(recipe, draw, Asking(run, console))
         refuse_nothing(found, run)
         traces = mixed(
             found.traces, general, recipe.general.ratio if recipe.general else 0.0, seed=_seed(recipe, "mix")
@@ -91,16 +94,20 @@ def make_draw(recipe: RejectionRecipe) -> Draw:
     return draw
 
 
-def sifted(recipe: RejectionRecipe, draw: Draw, run: Run) -> Sifted:
+def sifted(recipe: RejectionRecipe, draw: Draw, asking: Asking) -> Sifted:
     """What the filters leave of the completions in a run's folder, rewritten."""
-    settings, funnel = recipe.filters, Funnel()
-    rates = solve_rates(read_candidates(run.folder, draw))
-    passed = sift(read_candidates(run.folder, draw), filters_of(settings), funnel)
+    settings, funnel, folder = recipe.filters, Funnel(), asking.run.folder
+    grades = grades_of(read_candidates(folder, draw), recipe.judge, asking, seed=_seed(recipe, "judge"))
+
+    def judged() -> Iterator[Candidate]:
+        return (graded(candidate, grades) for candidate in read_candidates(folder, draw))
+
+    rates = solve_rates(judged())
+    passed = sift(judged(), filters_of(settings), funnel)
     unique = without_duplicates(list(passed), funnel)
     few = few_per_problem(unique, settings.max_per_problem, seed=_seed(recipe, "few"), funnel=funnel)
     even = balanced(few, settings.balance, rates, seed=_seed(recipe, "balance"), funnel=funnel)
-    rewrite = rewriter(recipe.rewriting, settings)
-    texts = rewritten(even, rewrite, filters=settings, funnel=funnel)
+    texts = Rewriter(recipe, asking).rewritten(even, funnel)
     return Sifted([trace_of(c.problem, text, id_=c.id, source=f"rejection/{c.route}") for c, text in texts], funnel)
 
 
