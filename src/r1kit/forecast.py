@@ -57,9 +57,14 @@ def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None) -
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model)
         template = ChatTemplate.of(policy, recipe.template)
-        examples = sft.read_examples(recipe.data, template)
-        console.print(f"{len(examples)} examples, {sft.num_steps(recipe.sft, examples)} optimizer steps")
-        show_tokens(template, examples[0].row, console)
+        corpus = sft.read_corpus(recipe, policy, template)
+        for note in corpus.notes:
+            console.print(note, highlight=False, soft_wrap=True)
+        steps = sft.num_steps(recipe.sft, corpus.training)
+        console.print(
+            f"{len(corpus.training)} examples, {steps} optimizer steps; {len(corpus.validation)} to validate on"
+        )
+        show_tokens(template, corpus.training[0].row, console)
     elif isinstance(recipe, RewardModelRecipe):
         model = make_reward_model(recipe)
         found = read_preferences(recipe, model)

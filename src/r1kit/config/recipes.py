@@ -138,17 +138,46 @@ class SFTSettings(Settings):
     """R1's SFT takes 2 (supplement B.4.2)."""
     examples_per_step: int = Field(default=64, ge=1)
     """R1: 64."""
+    limit: int = Field(default=0, ge=0)
+    """The first so many rows of the data; 0: all."""
+    max_tokens: int = Field(default=0, ge=0)
+    """Examples with more tokens, prompt included, are bad rows; 0: as many as the model has positions (R1: 32,768)."""
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """What to do about rows that can't be trained on: stop at the first, or pass over them and say so."""
+    validation_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Of the data's prompts, so many are not trained on but validated on."""
+    validation_interval_steps: int = Field(default=0, ge=0)
+    """The validation loss is taken every so many steps; 0: after each epoch."""
+    patience: int = Field(default=0, ge=0)
+    """After so many validations in a row without a new best, training stops, and ends with the best weights; 0: it
+    goes on."""
 
 
 class SFTRecipe(Settings):
-    """Supervised fine-tuning of a model on a JSON Lines file of `prompt` and `completion`."""
+    """Supervised fine-tuning of a model on a JSON Lines file of examples."""
 
     kind: Literal["sft"]
     seed: int = 0
     model: ModelSettings = ModelSettings()
     template: TemplateSettings = TemplateSettings()
     data: Path
-    """The examples: one JSON object a line, with `prompt` (the question) and `completion`."""
+    """The examples: one JSON object a line, with `prompt` and `completion`, `messages`, or `question`, `reasoning` and
+    `response`."""
+    validation_data: Path | None = None
+    """Examples to validate on, in a file of their own."""
     sft: SFTSettings = SFTSettings()
     optimizer: OptimizerSettings = OptimizerSettings(schedule="cosine")
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _no_setting_is_idle(self) -> "SFTRecipe":
+        sft = self.sft
+        validates = self.validation_data is not None or sft.validation_share > 0
+        if self.validation_data is not None and sft.validation_share > 0:
+            raise ValueError("validation_data and sft.validation_share both say what to validate on; unset one")
+        if not validates and (sft.patience or sft.validation_interval_steps):
+            idle = "patience" if sft.patience else "validation_interval_steps"
+            raise ValueError(
+                f"sft.{idle} is set, but there is nothing to validate on: set sft.validation_share or validation_data"
+            )
+        return self

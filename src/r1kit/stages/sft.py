@@ -1,126 +1,124 @@
 """Supervised fine-tuning: cold start, rejection-sampled data and distillation are all this loop."""
 
-import json
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
 
 from r1kit.config.objective import OptimizerSettings
 from r1kit.config.recipes import SFTRecipe, SFTSettings
-from r1kit.errors import DataError
-from r1kit.models.chat_template import ChatTemplate, TrainingRow
+from r1kit.insight.steps import StepProgress
+from r1kit.insight.token_view import token_text
+from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.policy import Policy
-from r1kit.models.template_lint import lint_row
 from r1kit.objectives.token_weights import token_mean
 from r1kit.run import Run
+from r1kit.stages.examples import (
+    Example,
+    collate_examples,
+    examples_of,
+    read_example_file,
+    read_examples,
+    split_rows,
+)
 from r1kit.stages.pretrain import next_token_loss
-from r1kit.training.batch import Batch, collate_tokens, shuffled_split
-from r1kit.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint, save_model
+from r1kit.stages.validation import Validation
+from r1kit.training.batch import Batch, shuffled_split
+from r1kit.training.checkpoint import (
+    Progress,
+    latest_checkpoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_model,
+)
+from r1kit.training.memory import peak_memory_bytes
 from r1kit.training.optimizer import Optimizer
-from r1kit.training.step import optimizer_step
+from r1kit.training.step import Update, optimizer_step
+
+__all__ = ["Corpus", "Example", "collate_examples", "examples_of", "fit", "read_corpus", "read_examples", "train_sft"]
+
+BEST = "best"
+"""In a run's folder: the weights of the best validation so far, where there is patience."""
+SHOWN = 4
+"""Examples of the first batch that log.txt shows token by token."""
+LINE_INTERVAL_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One SFT example, as tokens; nothing of the prompt trains."""
+class Corpus:
+    """What a recipe trains and validates on."""
 
-    prompt_token_ids: tuple[int, ...]
-    completion_token_ids: tuple[int, ...]
-    trainable: tuple[bool, ...] | None = None
-    """Which completion tokens train, where a conversation goes on after the first answer; None: all."""
-
-    @property
-    def row(self) -> TrainingRow:
-        """Prompt and completion in one, with what trains of them."""
-        whole = TrainingRow.of(self.prompt_token_ids, self.completion_token_ids)
-        if self.trainable is None:
-            return whole
-        return TrainingRow(whole.token_ids, (False,) * len(self.prompt_token_ids) + self.trainable)
-
-    @classmethod
-    def of(cls, row: TrainingRow) -> "Example":
-        """A row of tokens, its prompt being all before the first token that trains."""
-        first = row.trainable.index(True)
-        mask = row.trainable[first:]
-        return cls(row.token_ids[:first], row.token_ids[first:], None if all(mask) else mask)
+    training: Sequence[Example]
+    validation: Sequence[Example] = ()
+    notes: Sequence[str] = ()
+    """What to say of rows that were passed over."""
 
 
-def read_examples(path: Path, template: ChatTemplate) -> list[Example]:
-    """The examples of a JSON Lines file whose rows have `messages`, or `prompt` and `completion`.
+def read_corpus(recipe: SFTRecipe, policy: Policy, template: ChatTemplate) -> Corpus:
+    """The examples of a recipe's files, split where it asks for that; raises DataError for what can't be trained on."""
+    sft = recipe.sft
+    max_tokens = sft.max_tokens or getattr(policy.model.config, "max_position_embeddings", None)
+    found = read_example_file(recipe.data, template, max_tokens=max_tokens, bad_rows=sft.bad_rows, limit=sft.limit)
+    if recipe.validation_data is not None:
+        other = read_example_file(recipe.validation_data, template, max_tokens=max_tokens, bad_rows=sft.bad_rows)
+        return Corpus(found.examples, other.examples, [*found.notes, *other.notes])
+    if sft.validation_share:
+        return Corpus(*split_rows(found.rows, sft.validation_share, seed=recipe.seed), found.notes)
+    return Corpus(found.examples, (), found.notes)
 
-    A prompt is a question or a list of messages. Raises DataError with the line of a row that is bad or would train
-    something else than it seems to.
+
+def train_sft(recipe: SFTRecipe, policy: Policy, corpus: Corpus, run: Run, console: Console) -> None:
+    """Fine-tune on a corpus, from the run's last checkpoint if there is one, and save under `final/`.
+
+    Returns early, with a checkpoint written, where the run is asked to stop.
     """
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    examples = []
-    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
-        try:
-            examples += examples_of(json.loads(line), template)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not valid JSON: {error.msg} at column {error.colno}") from None
-        except RecursionError:
-            raise DataError(f"{path}:{number}: too deeply nested") from None
-        except DataError as error:
-            raise DataError(f"{path}:{number}: {error}") from None
-    if not examples:
-        raise DataError(f"{path}: holds no examples")
-    return examples
-
-
-def examples_of(row: object, template: ChatTemplate) -> list[Example]:
-    """The examples of one row of data, each checked; a conversation makes several where its template asks for that.
-
-    Of `messages` every turn of the assistant trains, of `prompt` and `completion` the completion alone.
-    """
-    rows = _training_rows(row, template)
-    for made in rows:
-        lint_row(template, made)
-    return [Example.of(made) for made in rows]
-
-
-def _training_rows(row: object, template: ChatTemplate) -> list[TrainingRow]:
-    if not isinstance(row, dict) or not ("messages" in row or {"prompt", "completion"} <= row.keys()):
-        has = f"; it has {', '.join(map(str, row)) or 'nothing'}" if isinstance(row, dict) else ""
-        raise DataError(f"not a JSON object with `messages`, or with `prompt` and `completion`{has}")
-    if "messages" in row:
-        if not isinstance(row["messages"], list):
-            raise DataError("`messages` must be a list")
-        return template.training_rows(row["messages"])
-    if not isinstance(row["prompt"], str | list) or not isinstance(row["completion"], str):
-        raise DataError("`prompt` must be a string or a list of messages, and `completion` a string")
-    return [TrainingRow.of(*template.example_token_ids(row["prompt"], row["completion"]))]
-
-
-def train_sft(recipe: SFTRecipe, policy: Policy, examples: Sequence[Example], run: Run, console: Console) -> None:
-    """Fine-tune on examples, from the run's last checkpoint if there is one, and save under `final/`."""
-    optimizer = Optimizer(policy, recipe.optimizer, total_steps=num_steps(recipe.sft, examples))
-    progress = Progress(iterations_done=0, steps_done=0)
+    examples, total = corpus.training, num_steps(recipe.sft, corpus.training)
+    optimizer = Optimizer(policy, recipe.optimizer, total_steps=total)
+    done = 0
     if checkpoint := latest_checkpoint(run.checkpoints):
-        progress = load_checkpoint(checkpoint, policy, optimizer, None)
-    run.cut_back(progress.steps_done)
-    for step, minibatch in enumerate(minibatches(recipe.sft, examples, seed=recipe.seed)):
-        if step < progress.steps_done:
-            continue
-        loss = sft_step(policy, optimizer, minibatch, max_tokens_per_microbatch=recipe.run.max_tokens_per_microbatch)
-        run.log_metrics({"iteration": step, "step": step + 1, "loss": loss})
-        if step % 20 == 0:
-            line = f"step {step}/{num_steps(recipe.sft, examples)}  loss {loss:.4f}"
-            run.log_text(line)
-            console.print(line, highlight=False)
-        if (step + 1) % recipe.run.checkpoint_interval_iterations == 0 or run.stop_requested:
-            done = Progress(iterations_done=step + 1, steps_done=step + 1)
-            save_checkpoint(run.checkpoints, policy, optimizer, None, done, keep=recipe.run.keep_checkpoints)
-        if run.stop_requested:
-            return
-    save_model(policy, run.final)
+        done = load_checkpoint(checkpoint, policy, optimizer, None).steps_done
+    run.cut_back(done)
+    validation = Validation(corpus.validation, recipe.sft, total // recipe.sft.num_epochs)
+    validation.recall(run.read("metrics.jsonl"))
+    with StepProgress("fine-tuning", total=total, done=done, console=console) as progress:
+        for step, minibatch in enumerate(minibatches(recipe.sft, examples, seed=recipe.seed)):
+            if step < done:
+                continue
+            if validation.is_over:
+                break
+            row = _step(recipe, policy, optimizer, minibatch, step)
+            if validation.is_due(step + 1):
+                _validate(recipe, policy, validation, row, run)
+            run.log_metrics(row)
+            _say(row, total, run, console)
+            progress.advance(f"loss {row['loss']:.4f}")
+            if (step + 1) % recipe.run.checkpoint_interval_iterations == 0 or run.stop_requested:
+                reached = Progress(iterations_done=step + 1, steps_done=step + 1)
+                save_checkpoint(run.checkpoints, policy, optimizer, None, reached, keep=recipe.run.keep_checkpoints)
+            if run.stop_requested:
+                return
+    _finish(recipe, policy, validation, run, console)
+
+
+def show_first_batch(corpus: Corpus, recipe: SFTRecipe, template: ChatTemplate, run: Run, console: Console) -> None:
+    """Count the first batch on the console, and write its first examples token by token to log.txt."""
+    rows = next(iter(_batch_rows(recipe.sft, len(corpus.training), seed=recipe.seed)))
+    batch = [corpus.training[row] for row in rows]
+    tokens, trained = sum(e.num_tokens for e in batch), sum(e.num_trained for e in batch)
+    line = (
+        f"{len(corpus.training):,} examples to train on, {len(corpus.validation):,} to validate on; the first batch: "
+    )
+    line += f"{len(batch):,} examples, {tokens:,} tokens, {trained:,} of which train"
+    for note in (*corpus.notes, line):
+        run.log_text(note)
+        console.print(note, highlight=False, soft_wrap=True)
+    for number, example in enumerate(batch[:SHOWN], 1):
+        run.log_text(f"example {number} of the first batch:\n{token_text(template, example.row)}")
 
 
 def fit(
@@ -128,7 +126,7 @@ def fit(
 ) -> list[float]:
     """Fine-tune a policy in place, without a run's folder; returns the loss of each step."""
     adamw = Optimizer(policy, optimizer, total_steps=num_steps(sft, examples))
-    return [sft_step(policy, adamw, minibatch) for minibatch in minibatches(sft, examples, seed=seed)]
+    return [sft_step(policy, adamw, minibatch).loss for minibatch in minibatches(sft, examples, seed=seed)]
 
 
 def num_steps(sft: SFTSettings, examples: Sequence[Example]) -> int:
@@ -138,26 +136,15 @@ def num_steps(sft: SFTSettings, examples: Sequence[Example]) -> int:
 
 def minibatches(sft: SFTSettings, examples: Sequence[Example], *, seed: int) -> Iterator[Batch]:
     """All minibatches of all epochs, each epoch in an order of its own; every token weighs the same within one."""
-    per_epoch = -(-len(examples) // sft.examples_per_step)
-    for epoch in range(sft.num_epochs):
-        for rows in shuffled_split(len(examples), per_epoch, seed=f"{seed}/epoch-{epoch}"):
-            chosen = [examples[row] for row in rows]
-            batch = collate_examples(chosen)
-            yield replace(batch, token_weights_BT=token_mean(batch.completion_mask_BT))
+    for rows in _batch_rows(sft, len(examples), seed=seed):
+        batch = collate_examples([examples[row] for row in rows])
+        yield replace(batch, token_weights_BT=token_mean(batch.completion_mask_BT))
 
 
-def collate_examples(examples: Sequence[Example]) -> Batch:
-    """The tensors of examples; only what trains of them is under the mask, whatever its token id is."""
-    batch = collate_tokens([e.prompt_token_ids for e in examples], [e.completion_token_ids for e in examples])
-    for row, example in enumerate(examples):
-        if example.trainable is not None:
-            first = len(example.prompt_token_ids)
-            batch.completion_mask_BT[row, first : first + len(example.trainable)] = torch.tensor(example.trainable)
-    return batch
-
-
-def sft_step(policy: Policy, optimizer: Optimizer, minibatch: Batch, *, max_tokens_per_microbatch: int = 2048) -> float:
-    """One optimizer step on one minibatch; returns its loss."""
+def sft_step(
+    policy: Policy, optimizer: Optimizer, minibatch: Batch, *, max_tokens_per_microbatch: int = 2048
+) -> Update:
+    """One optimizer step on one minibatch."""
     return optimizer_step(
         policy,
         optimizer,
@@ -165,4 +152,58 @@ def sft_step(policy: Policy, optimizer: Optimizer, minibatch: Batch, *, max_toke
         next_token_loss,
         temperature=1.0,
         max_tokens_per_microbatch=max_tokens_per_microbatch,
-    ).loss
+    )
+
+
+def _batch_rows(sft: SFTSettings, num_examples: int, *, seed: int) -> Iterator[list[int]]:
+    per_epoch = -(-num_examples // sft.examples_per_step)
+    for epoch in range(sft.num_epochs):
+        yield from shuffled_split(num_examples, per_epoch, seed=f"{seed}/epoch-{epoch}")
+
+
+def _step(recipe: SFTRecipe, policy: Policy, optimizer: Optimizer, minibatch: Batch, step: int) -> dict[str, Any]:
+    """One step, and what metrics.jsonl says of it."""
+    started, learning_rate = time.perf_counter(), optimizer.learning_rate
+    update = sft_step(policy, optimizer, minibatch, max_tokens_per_microbatch=recipe.run.max_tokens_per_microbatch)
+    seconds, tokens = time.perf_counter() - started, int(minibatch.lengths_B.sum())
+    return {
+        "iteration": step,
+        "step": step + 1,
+        "loss": update.loss,
+        "grad_norm": update.grad_norm,
+        "learning_rate": learning_rate,
+        "num_tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _validate(recipe: SFTRecipe, policy: Policy, validation: Validation, row: dict[str, Any], run: Run) -> None:
+    """Add the validation loss to a row; the best weights are kept where training may stop early."""
+    loss = validation.loss(policy, max_tokens_per_microbatch=recipe.run.max_tokens_per_microbatch)
+    row["validation_loss"] = loss
+    if validation.note(loss) and recipe.sft.patience:
+        save_model(policy, run.folder / BEST)
+
+
+def _say(row: dict[str, Any], total: int, run: Run, console: Console) -> None:
+    validated = row.get("validation_loss")
+    if row["iteration"] % LINE_INTERVAL_STEPS == 0 or validated is not None:
+        line = f"step {row['iteration']}/{total}  loss {row['loss']:.4f}"
+        line += "" if validated is None else f"  validation {validated:.4f}"
+        run.log_text(line)
+        console.print(line, highlight=False)
+
+
+def _finish(recipe: SFTRecipe, policy: Policy, validation: Validation, run: Run, console: Console) -> None:
+    """Write `final/`: the last weights, or with patience the best ones."""
+    best: Path = run.folder / BEST
+    if recipe.sft.patience and best.is_dir():
+        load_weights(best, policy)
+        line = f"the weights of the best validation are taken: {validation.best:.4f}"
+        line += f" (stopped after {validation.num_worse} without a better one)" if validation.is_over else ""
+        run.log_text(line)
+        console.print(line, highlight=False)
+    save_model(policy, run.final)
+    shutil.rmtree(best, ignore_errors=True)

@@ -8,7 +8,6 @@ from rich.console import Console
 from r1kit.errors import Interrupted
 from r1kit.insight.console import TrainingConsole
 from r1kit.insight.report import write_report
-from r1kit.insight.token_view import token_text
 from r1kit.models.chat_template import ChatTemplate, end_at
 from r1kit.models.loading import load_policy
 from r1kit.recipe import PretrainRecipe, SFTRecipe, ZeroRecipe
@@ -18,7 +17,7 @@ from r1kit.run import Run
 from r1kit.stages import grpo, ppo
 from r1kit.stages.preparation import check_before_start, make_trainee
 from r1kit.stages.pretrain import train_base
-from r1kit.stages.sft import read_examples, train_sft
+from r1kit.stages.sft import read_corpus, show_first_batch, train_sft
 from r1kit.stages.verdicts import VerdictJournal
 from r1kit.tasks.source import reports_of, verifiers_of
 from r1kit.training.checkpoint import Progress, latest_checkpoint, load_checkpoint
@@ -38,12 +37,12 @@ def run_sft(recipe: SFTRecipe, folder: Path, *, resume: bool, console: Console) 
     policy = load_policy(recipe.model, trains=True)
     template = ChatTemplate.of(policy, recipe.template)
     end_at(policy, template)
-    examples = read_examples(recipe.data, template)
+    corpus = read_corpus(recipe, policy, template)
     with Run(folder, recipe, resume=resume) as run:
         if not is_complete(run, console):
             if not resume:
-                run.log_text(f"the first example:\n{token_text(template, examples[0].row)}")
-            train_sft(recipe, policy, examples, run, console)
+                show_first_batch(corpus, recipe, template, run, console)
+            train_sft(recipe, policy, corpus, run, console)
             stop_if_asked(run)
             write_run_report(run, console)
 
