@@ -14,10 +14,10 @@ import torch
 from torch.testing import assert_close
 
 from r1kit.errors import Interrupted, ModelError, RecipeError
-from r1kit.pipeline import make_trainee
 from r1kit.recipe import dump_recipe, load_recipe, parse_recipe
 from r1kit.run import Run
 from r1kit.stages import grpo, ppo
+from r1kit.stages.preparation import make_trainee
 from r1kit.tasks import sample_problems
 from r1kit.training.batch import collate_rollouts, shuffled_split
 
