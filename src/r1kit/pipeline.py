@@ -51,7 +51,7 @@ def plan_distillation(recipe: DistillRecipe, plan: Plan, teacher: Product) -> No
         base, name = Product(student.model.path), student.name
         plan.compare(name, base, student.model, student.sft.template)
         distilled = plan.add(f"distill-{name}", student.sft, f"{name}, distilled", data=traces)
-        plan.add(f"rl-{name}", student.rl, f"{name}, RL alone")
+        plan.add(f"rl-{name}", student.rl, f"{name}, RL alone", rollouts__equal_compute_to=distilled)
         plan.add(f"distill-{name}-then-rl", student.then_rl, f"{name}, distilled, then RL", model=distilled)
 
 

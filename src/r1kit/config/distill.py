@@ -98,10 +98,11 @@ def _whole_student(student: object, table: Mapping[str, Any], shared: Mapping[st
     below = {"optimizer": {"schedule": "cosine", "min_lr_ratio": 0.1}, "data": MADE_BEFORE} | given
     sft = overlaid(_table(table.get("sft")), overlaid(rate, _table(student.get("sft"))))
     whole["sft"] = composed(sft, kind=SFTRecipe, shared=[shared], given=below)
-    for name in ("rl", "then_rl"):
+    compared = {"rollouts": {"equal_compute_to": MADE_BEFORE}}
+    for name, settings in (("rl", compared), ("then_rl", {"model": {"path": MADE_BEFORE}})):
         if student.get(name) is not None or table.get(name) is not None:
             own = overlaid(_table(table.get(name)), _table(student.get(name)))
-            whole[name] = composed(own, kind=ZeroRecipe, shared=[shared], given=given)
+            whole[name] = composed(own, kind=ZeroRecipe, shared=[shared], given=given | settings)
     return whole
 
 

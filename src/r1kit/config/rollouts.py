@@ -1,6 +1,7 @@
 """How completions are drawn, made of which prompts, and what they earn."""
 
 import math
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -141,6 +142,9 @@ class RewardSettings(Settings):
     language: float | None = None
     """The share of the words of the thinking that are of the question's language (arXiv:2501.12948v2, equation 7; R1
     pays it with weight 1). 1 for thinking without words, such as formulas alone; 0 for none at all."""
+    language_of: Literal["thinking", "all"] = "thinking"
+    """Whose words count: those of the thinking, as in the paper, or also those of the answer: a policy that is paid for
+    its thinking alone may come to answer in the other language."""
     language_by: Literal["auto", "script", "identifier"] = "auto"
     """By script, English and French are one language. `identifier` tells them apart, with the extra `[language]`;
     `auto` does so where the extra is installed."""
@@ -172,6 +176,9 @@ class RolloutSettings(Settings):
     """The size of one iteration, and how it is cut into optimizer steps."""
 
     num_iterations: int = Field(default=30, ge=1)
+    equal_compute_to: Path | None = None
+    """The folder of a fine-tuning: training ends with the iteration in which the policy has generated and trained on as
+    many completion tokens as that trained on, or after `num_iterations`."""
     problems_per_iteration: int = Field(default=16, ge=1)
     """P. R1-Zero: 512 a rollout phase, 32 a step."""
     group_size: int = Field(default=16, ge=2)

@@ -46,7 +46,7 @@ def score_completion(
         is_formed = check.think_block if problem.verifier == "general" else check.think_only
         parts["think_format"] = float(is_formed and judgement.is_readable)
     if rewards.language is not None:
-        thinking = text if check.thinking is None else check.thinking
+        thinking = text if check.thinking is None or rewards.language_of == "all" else check.thinking
         if problem.verifier == "general" and is_blank(thinking):
             thinking = split_thinking(text)[1]  # small talk needs no thought: what is said is what is measured
         parts["language"] = _language_part(thinking, problem, rewards)

@@ -15,6 +15,7 @@ from r1kit.models.policy import Policy
 from r1kit.objectives.kl import kl_k1
 from r1kit.recipe import ZeroRecipe
 from r1kit.run import Run
+from r1kit.stages.compute import TokenBudget, trained_tokens
 from r1kit.stages.drawing import draw_groups, is_known, known_of, rewards_of
 from r1kit.stages.figures import Stopwatch, iteration_figures, machine_figures, rollout_rows
 from r1kit.stages.objective import ADVANTAGES, objective_loss, token_weigher
@@ -78,7 +79,10 @@ def train_grpo(
     learn = learn or learn_by_groups
     source = make_source(recipe.training_tasks, recipe.curriculum, seed=recipe.seed)
     source.load_state(progress.source)
+    budget = TokenBudget(recipe, run)
     for iteration in range(progress.iterations_done, recipe.rollouts.num_iterations):
+        if budget.is_spent:
+            break
         seed, watch = f"{recipe.seed}/iteration-{iteration}", Stopwatch()
         trainee = at_iteration(recipe, trainee, iteration, progress.steps_done)
         source.open(recipe.num_open_tasks(progress.steps_done))
@@ -103,9 +107,14 @@ def train_grpo(
             iterations_done=iteration + 1, steps_done=trainee.optimizer.steps_done, source=source.state()
         )
         row = iteration_figures(recipe, iteration, draw, learnt.updates, progress.steps_done)
-        row |= {**learnt.figures, **held_out}
+        row |= {
+            "trained_tokens": trained_tokens(draw.trained_groups, learnt.advantages_PG),
+            **learnt.figures,
+            **held_out,
+        }
         row |= machine_figures(row["completion_tokens"], watch)
         run.log_metrics(row)
+        budget.spend(row)
         if _rollouts_are_due(recipe, iteration):
             run.log_rollouts(rollout_rows(iteration, draw, learnt.advantages_PG))
         report(row)
@@ -113,6 +122,8 @@ def train_grpo(
             save_trainee(recipe, trainee, progress, run)
         if run.stop_requested:
             return progress
+    if budget.note:
+        run.log_text(budget.note)
     return progress
 
 
