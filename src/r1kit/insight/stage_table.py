@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from r1kit.insight.doctor.course import figure
 
@@ -108,15 +106,18 @@ def drawn_as(rows: Sequence[Row]) -> str:
 
 
 def show_stage_table(folder: Path, console: Console) -> None:
-    """Print the table of a pipeline's folder, in percent."""
+    """Print the table of a pipeline's folder, in percent, without standard errors."""
     rows = read_table(folder)
     if not rows:
         return
     columns = columns_of(rows)
-    table = Table(title=f"every checkpoint, in percent ({drawn_as(rows)})", box=SIMPLE, title_justify="left")
-    table.add_column("")
-    for column in columns:
-        table.add_column(column.label, justify="right")
-    for row in rows:
-        table.add_row(str(row.get("name")), *[cell(row, column) for column in columns])
-    console.print(table)
+    names = [str(row.get("name")) for row in rows]
+    widths = [max(len(column.label), 6) for column in columns]
+    first = max(map(len, names))
+    lines = [f"every checkpoint, in percent; {drawn_as(rows)}"]
+    lines.append("  ".join([" " * first, *[c.label.rjust(w) for c, w in zip(columns, widths, strict=True)]]))
+    for name, row in zip(names, rows, strict=True):
+        cells = [cell(row, column).partition(" ±")[0] for column in columns]
+        lines.append("  ".join([name.ljust(first), *[t.rjust(w) for t, w in zip(cells, widths, strict=True)]]))
+    # As text: a table of rich's would break its columns where the terminal is narrow.
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
