@@ -178,7 +178,7 @@ class RolloutSettings(Settings):
     num_iterations: int = Field(default=30, ge=1)
     equal_compute_to: Path | None = None
     """The folder of a fine-tuning: training ends with the iteration in which the policy has generated and trained on as
-    many completion tokens as that trained on, or after `num_iterations`."""
+    many tokens as that trained on, or after `num_iterations`."""
     problems_per_iteration: int = Field(default=16, ge=1)
     """P. R1-Zero: 512 a rollout phase, 32 a step."""
     group_size: int = Field(default=16, ge=2)

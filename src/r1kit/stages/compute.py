@@ -1,30 +1,25 @@
 """Equal compute: a student may spend on reinforcement learning as many tokens as another spent on fine-tuning.
 
-Counted are the tokens that the student generates and those of its completions that it trains on. What a teacher
+Counted are the tokens that the student generates, and those that it trains on, prompts included. What a teacher
 generated is the teacher's, and counted apart.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from r1kit.config.model import ModelSettings
 from r1kit.errors import RunError
-from r1kit.models.chat_template import ChatTemplate
-from r1kit.models.loading import load_policy
-from r1kit.recipe import SFTRecipe, ZeroRecipe, parse_recipe
-from r1kit.run import Run
-from r1kit.stages.sft import read_examples
+from r1kit.recipe import ZeroRecipe
+from r1kit.run import Run, read_rows
 from r1kit.types import Group
 
 
 def trained_tokens(groups: Sequence[Group], advantages_PG: Tensor) -> int:
-    """Completion tokens of the groups that taught something; the others cost no forward pass."""
+    """Tokens of the groups that taught something; the others cost no forward pass."""
     alive = (advantages_PG != 0).flatten(1).any(-1).tolist() if len(groups) else []
     return sum(
-        len(rollout.completion.token_ids)
+        len(rollout.prompt_token_ids) + len(rollout.completion.token_ids)
         for group, taught in zip(groups, alive, strict=True)
         if taught
         for rollout in group.rollouts
@@ -32,21 +27,17 @@ def trained_tokens(groups: Sequence[Group], advantages_PG: Tensor) -> int:
 
 
 def fine_tuning_tokens(model: Path) -> int:
-    """Completion tokens that a finished fine-tuning trained on, over all its epochs; `model` is its `final/` or folder.
+    """Tokens that a finished fine-tuning trained on, over all its epochs; `model` is its `final/`, or its folder.
 
     Raises RunError where there is none.
     """
     folder = model.parent if model.name == "final" else model
-    try:
-        table = json.loads((folder / "recipe.json").read_text("utf-8"))["recipe"]
-        recipe = parse_recipe(table, source=str(folder / "recipe.json"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"rollouts.equal_compute_to: {folder} holds no fine-tuning to compare with: {error}") from error
-    if not isinstance(recipe, SFTRecipe) or not (folder / "final").is_dir():
-        raise RunError(f"rollouts.equal_compute_to: {folder} is no finished fine-tuning")
-    template = ChatTemplate.of(load_policy(ModelSettings(path=str(folder / "final"))), recipe.template)
-    examples = read_examples(recipe.data, template)
-    return recipe.sft.num_epochs * sum(sum(example.row.trainable) for example in examples)
+    metrics = folder / "metrics.jsonl"
+    rows = read_rows(metrics) if metrics.is_file() and (folder / "final").is_dir() else []
+    total = sum(int(row.get("num_tokens", 0)) for row in rows)
+    if not total:
+        raise RunError(f"rollouts.equal_compute_to: {folder} holds no finished fine-tuning to compare with")
+    return total
 
 
 def spent_tokens(run: Run) -> int:
