@@ -114,8 +114,8 @@ def test_a_changed_setting_names_itself_and_every_stage_that_is_out_of_date(tmp_
         refuse_stale(changed, before=len(changed.stages))
     assert str(error.value) == (
         "2-reasoning-rl was made by another recipe (rewards.language was 1.0, now 0.5), so it is out of date, and with "
-        "it 3-sft/traces, 3-sft/sft, distill-traces, distill-half, rl-half; make them again with --from 2-reasoning-rl, "
-        "or take the old setting back"
+        "it 3-sft/traces, 3-sft/sft, distill-traces, distill-half, rl-half; make them again with --from 2-reasoning-rl"
+        ", or take the old setting back"
     )
     refuse_stale(changed, before=changed.place_of("2-reasoning-rl", "--from").start)
 
