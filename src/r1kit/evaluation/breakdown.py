@@ -13,7 +13,9 @@ be read side by side over a run."""
 
 
 def task_name(problem: Problem) -> str:
-    """The family of a problem and its difficulty: `pairs 5`, `math level 3`, `code`."""
+    """The family of a problem and its difficulty: `pairs 5`, `math level 3`, `code`, `general fact`."""
+    if problem.verifier == "general" and "subject" in problem.meta:
+        return f"general {problem.meta['subject']}"
     if "difficulty" in problem.meta:
         return f"{problem.verifier} {problem.meta['difficulty']}"
     return f"{problem.verifier} level {problem.meta['level']}" if "level" in problem.meta else problem.verifier

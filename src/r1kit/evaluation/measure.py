@@ -21,8 +21,18 @@ from r1kit.config.evaluation import EvalSettings
 from r1kit.engine.rollouts import Pace, Sampler
 from r1kit.errors import Interrupted, RecipeError, RunError
 from r1kit.evaluation.benchmarks import Task
+from r1kit.evaluation.decoding import Scorer, scores_of
 from r1kit.evaluation.journal import Journal
-from r1kit.evaluation.outcomes import Outcome, Sample, by_stratum, figures, outcome_of, pass_curve, sample_of
+from r1kit.evaluation.outcomes import (
+    Outcome,
+    Sample,
+    by_stratum,
+    decoded_curve,
+    figures,
+    outcome_of,
+    pass_curve,
+    sample_of,
+)
 from r1kit.evaluation.progress import ProblemProgress
 from r1kit.evaluation.subject import Subject, choose_slots, longest, make_sampler, token_limit
 from r1kit.rewards.judging import in_order, is_judged_elsewhere
@@ -30,6 +40,8 @@ from r1kit.run import plain, write_whole
 from r1kit.training.memory import peak_memory_bytes
 from r1kit.types import FinishReason, Group, Problem, Verdict
 
+SCORED = ("best_of_k", "weighted_cons_at_k")
+"""Figures that are there where a reward model scores the samples."""
 VERSIONED = ("r1kit", "torch", "transformers")
 Figures = dict[str, Any]
 
@@ -56,12 +68,19 @@ def plan_task(task: Task, subject: Subject, settings: EvalSettings) -> Plan:
 
 
 def measure(
-    subject: Subject, tasks: Sequence[Task], settings: EvalSettings, *, folder: Path | None, console: Console
+    subject: Subject,
+    tasks: Sequence[Task],
+    settings: EvalSettings,
+    *,
+    folder: Path | None,
+    console: Console,
+    scorer: Scorer | None = None,
 ) -> tuple[Figures, Path]:
     """The figures of all tasks, and the folder that they and every completion are in.
 
-    Without a folder, one under runs/ that is named after the model and the settings. Goes on where a run of the same
-    settings stopped, and raises RunError where the folder holds another. Raises Interrupted with everything saved.
+    A scorer adds what its scores choose among the samples; they are drawn all the same. Without a folder, one under
+    runs/ that is named after the model and the settings. Goes on where a run of the same settings stopped, and raises
+    RunError where the folder holds another. Raises Interrupted with everything saved.
     """
     plans = [plan_task(task, subject, settings) for task in tasks]
     described = describe(subject, plans, settings)
@@ -75,7 +94,7 @@ def measure(
     console.print(f"model:   {subject}\nresults: {folder}", highlight=False, soft_wrap=True)
     with Journal(folder / "samples.jsonl", folder / "settings.json", settings=described, notes=notes) as journal:
         # Windows are those of whoever began, so that what is drawn again is drawn as it was.
-        evaluation = Evaluation(subject, settings, plans, journal, slots=slots, console=console)
+        evaluation = Evaluation(subject, settings, plans, journal, slots=slots, console=console, scorer=scorer)
         try:
             results = evaluation.run(window_slots=int(journal.notes["slots"]))
         except Interrupted as error:
@@ -96,8 +115,10 @@ class Evaluation:
         *,
         slots: int,
         console: Console,
+        scorer: Scorer | None = None,
     ) -> None:
         """Nothing is drawn yet."""
+        self._scorer = scorer
         self._subject, self._settings, self._plans, self._journal = subject, settings, plans, journal
         self._slots, self._console = slots, console
         self._outcomes: list[list[Outcome]] = [[] for _ in plans]
@@ -152,6 +173,7 @@ class Evaluation:
             figures(outcomes)
             | {
                 "pass_at": pass_curve(outcomes),
+                "decoded_at": decoded_curve(outcomes),
                 "by": by_stratum(outcomes),
                 "problems": plan.task.origin,
                 "instruction": dict(plan.task.instruction),
@@ -185,6 +207,10 @@ class Evaluation:
 
     def _outcome(self, problem: Problem, samples: Sequence[Sample]) -> Outcome:
         opens = self._subject.template.ends_with_think
+        if self._scorer is not None:
+            texts = [f"<think>{sample.text}" if opens else sample.text for sample in samples]
+            scores = scores_of(self._scorer, problem, texts)
+            samples = [replace(sample, score=score) for sample, score in zip(samples, scores, strict=True)]
         return outcome_of(problem, samples, prompt_ends_with_think=opens, by_value=True)
 
     def _how(self) -> Figures:
@@ -219,6 +245,7 @@ def overall(parts: Sequence[Figures]) -> Figures:
         "pass_at_1_stderr": sum(part["pass_at_1_stderr"] ** 2 for part in parts) ** 0.5 / len(parts),
         "pass_at_k": average("pass_at_k") if same_k else None,
         "cons_at_k": average("cons_at_k") if same_k else None,
+        **{name: average(name) for name in SCORED if same_k and all(name in part for part in parts)},
         "k": parts[0]["k"] if same_k else None,
         "n": sum(part["n"] for part in parts),
         "truncated_share": pooled("truncated_share"),

@@ -23,6 +23,9 @@ def show_results(results: Figures, console: Console) -> None:
         table.add_row("mean of tasks", percent(results["pass_at_1"], results["pass_at_1_stderr"]))
     console.print(table)
     for name, part in results["tasks"].items():
+        if said := beside(part):
+            console.print(f"{name}: {said}", highlight=False)
+    for name, part in results["tasks"].items():
         for warning in warnings(part):
             console.print(f"{name}: {warning}", style="yellow", highlight=False)
     for name, part in results["tasks"].items():
@@ -64,6 +67,13 @@ def warnings(part: Figures) -> list[str]:
             "wrong"
         )
     return found
+
+
+def beside(part: Figures) -> str:
+    """What a reward model's scores choose, and the truth of general answers, where a task has them."""
+    names = {"best_of_k": "best of k", "weighted_cons_at_k": "weighted cons@k", "truth": "truth"}
+    found = [f"{said} {percent(part[name], part[f'{name}_stderr'])}" for name, said in names.items() if name in part]
+    return ", ".join(found)
 
 
 def percent(value: float, stderr: float) -> str:

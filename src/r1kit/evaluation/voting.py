@@ -1,6 +1,7 @@
-"""cons@k: the answers of one problem are put together by what they mean, and the largest heap is the vote."""
+"""cons@k: the answers of one problem are put together by what they mean, and the heaviest heap is the vote."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 
 from r1kit.rewards.verifiers import judge
@@ -20,16 +21,43 @@ most some 300 comparisons. Later spellings count as they are written."""
 def majority(answers: Sequence[str | None], verdicts: Sequence[Verdict], same: SameAnswer | None = None) -> Verdict:
     """The verdict of the answer given most often; on a tie, of the one that was given first.
 
+    Nobody answered: wrong.
+    """
+    return winner(heaps_of(answers, verdicts, same), verdicts)
+
+
+def heaps_of(
+    answers: Sequence[str | None], verdicts: Sequence[Verdict], same: SameAnswer | None = None
+) -> list[list[int]]:
+    """The places of the samples whose answers are the same, in the order in which they first appear.
+
     Without `same`, answers are the same where they are spelled alike but for white space. With it, all right ones are
-    one answer, since each equals the gold, and others are put together where `same` holds. Nobody answered: wrong.
+    one answer, since each equals the gold, and others are put together where `same` holds. Who does not answer is in
+    no heap.
     """
     heaps = _heaps_by_spelling(answers)
-    if same is not None:
-        heaps = _merged(heaps, verdicts, same, [answer or "" for answer in answers])
-    if not heaps:
+    return heaps if same is None else _merged(heaps, verdicts, same, [answer or "" for answer in answers])
+
+
+def winner(
+    heaps: Sequence[Sequence[int]],
+    verdicts: Sequence[Verdict],
+    *,
+    weights: Mapping[int, float] | None = None,
+    places: Container[int] | None = None,
+) -> Verdict:
+    """The verdict of the heaviest heap among the samples at `places` (all), each weighing the same unless told.
+
+    On a tie the heap that was begun first wins; where there is none, it is wrong.
+    """
+    kept = [found for heap in heaps if (found := [at for at in heap if places is None or at in places])]
+    if not kept:
         return Verdict.WRONG
-    largest = max(heaps, key=len)  # the first of the largest, and heaps stand in the order of their first answer
-    return verdicts[largest[0]]
+
+    def weight(heap: Sequence[int]) -> float:
+        return len(heap) if weights is None else math.fsum(weights[at] for at in heap)
+
+    return verdicts[max(sorted(kept), key=weight)[0]]
 
 
 def same_answer(problem: Problem) -> SameAnswer | None:
