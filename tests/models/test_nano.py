@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from r1kit.config.model import ArchitectureSettings
+from r1kit.config.model import ArchitectureSettings, ModelSettings
 from r1kit.models import nano
+from r1kit.models.loading import load_policy
 from r1kit.tasks.nano_corpus import documents
 
 SHAPE = {"hidden_size": 48, "num_layers": 2, "num_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
@@ -87,3 +88,17 @@ def test_the_network_has_the_shape_asked_for_and_ties_its_embeddings(tokenizer, 
     assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
     assert model.model.layers[0].self_attn.k_proj.weight.shape == (24, 48)
     assert {weights.dtype for weights in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("nano-student-llama", "llama"), ("nano-student-qwen2", "qwen2")])
+def test_students_are_half_as_wide_as_the_base_and_share_its_tokenizer(name, kind):
+    base, student = load_policy(ModelSettings()), load_policy(ModelSettings(path=name))
+    assert student.model.config.model_type == kind
+    assert student.model.config.hidden_size * 2 == base.model.config.hidden_size
+    assert student.model.config.num_hidden_layers == base.model.config.num_hidden_layers
+    text = "User: Compute 3+5-2\nAssistant:<think>check steps:3+5=8 ok,</think>你好!"
+    assert student.tokenizer.get_vocab() == base.tokenizer.get_vocab()
+    assert student.tokenizer.encode(text) == base.tokenizer.encode(text)
+    assert student.tokenizer.decode(student.tokenizer.encode(text)) == text
+    size = sum(path.stat().st_size for path in nano.shipped_folder(name).iterdir())
+    assert size < 1_000_000

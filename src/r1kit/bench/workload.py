@@ -10,6 +10,7 @@ from r1kit.config.rollouts import TemplateSettings
 from r1kit.engine.engine import Request
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.loading import load_policy
+from r1kit.models.nano import SHIPPED
 from r1kit.models.policy import Policy
 from r1kit.types import SamplingSpec
 
@@ -67,7 +68,7 @@ class Bench:
             {"path": settings.model, "dtype": settings.dtype, "device": settings.device}
         )
         policy = load_policy(model, trains=trains)
-        kind = "nano" if settings.model == "nano" else "chat" if policy.tokenizer.chat_template else "r1_zero"
+        kind = "nano" if settings.model in SHIPPED else "chat" if policy.tokenizer.chat_template else "r1_zero"
         template = ChatTemplate.of(policy, TemplateSettings.model_validate({"kind": kind}))
         asked = questions(settings.num_problems)
         return cls(settings=settings, policy=policy, prompts=[template.prompt_token_ids(text) for text in asked])

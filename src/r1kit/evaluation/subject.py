@@ -17,6 +17,7 @@ from r1kit.config.rollouts import RewardSettings, TemplateSettings
 from r1kit.engine.native.engine import NativeEngine
 from r1kit.engine.rollouts import Sampler, problem_prompt
 from r1kit.errors import RecipeError
+from r1kit.models import nano
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.loading import load_policy, resolve_folder
 from r1kit.models.policy import Policy
@@ -204,7 +205,7 @@ def choose_template(name: str, recipe: Mapping[str, Any], policy: Policy, settin
         table: dict[str, Any] = {"kind": settings.template}
     elif "template" in recipe:
         table = dict(recipe["template"])
-    elif name == "nano" or recipe.get("kind") == "pretrain":
+    elif name in nano.SHIPPED or recipe.get("kind") == "pretrain":
         table = {"kind": "nano"}
     else:
         table = {"kind": "chat" if policy.tokenizer.chat_template else "r1_zero"}

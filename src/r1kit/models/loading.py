@@ -8,7 +8,14 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from r1kit.config.model import ModelSettings
@@ -26,6 +33,7 @@ if "TRANSFORMERS_VERBOSITY" not in os.environ:
 
 # What a model folder is made of; other formats of the same weights stay on the hub.
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+GENERAL_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 AGAIN = "copy or download the model again"
 LEAST_FILLED = 0.5
 """Networks have a few embeddings more than their tokenizer has entries (at most 3 % in those that are known here); with
@@ -35,10 +43,10 @@ less than this share filled, the tokenizer is another model's."""
 def resolve_folder(path: str, revision: str | None = None) -> Path:
     """The folder that a recipe's `model.path` means; raise ModelError where it holds no model.
 
-    `nano`, a model folder, a run's folder (its `final/`, else its last checkpoint), a GGUF file (converted into the
-    user's cache), or a hub id (downloaded into the hub's cache).
+    `nano` or another model of the package, a model folder, a run's folder (its `final/`, else its last checkpoint), a
+    GGUF file (converted into the user's cache), or a hub id (downloaded into the hub's cache).
     """
-    folder = nano.shipped_folder() if path == "nano" else Path(path).expanduser()
+    folder = nano.shipped_folder(path) if path in nano.SHIPPED else Path(path).expanduser()
     if folder.is_file():
         if folder.suffix.lower() != ".gguf":
             raise ModelError(f"model.path {path!r} is a file, but not a GGUF file; name the model's folder")
@@ -49,8 +57,8 @@ def resolve_folder(path: str, revision: str | None = None) -> Path:
         folder = _download(path, revision)
     else:
         raise ModelError(
-            f"model.path {path!r}: no such folder or file (`nano` names the model that ships with r1kit, "
-            "owner/name one of the Hugging Face hub)"
+            f"model.path {path!r}: no such folder or file ({', '.join(nano.SHIPPED)} name models that ship "
+            "with r1kit, owner/name one of the Hugging Face hub)"
         )
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if missing or not list(folder.glob("*.safetensors")):
@@ -118,7 +126,7 @@ def load_both(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTra
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; raise ModelError where it is damaged or could never end a completion."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             read_object(folder / name)
@@ -126,6 +134,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: its tokenizer has no end-of-sequence token, so completions could never end")
     return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """What reads the tokenizer of a folder.
+
+    Where tokenizer_config.json names no class but the general one, tokenizer.json is all there is to it. AutoTokenizer
+    would go by the kind of the network instead, and cut text as Qwen2's own models do for any network of Qwen2 type.
+    """
+    named = str(read_object(folder / "tokenizer_config.json").get("tokenizer_class"))
+    return PreTrainedTokenizerFast if named in GENERAL_TOKENIZERS else AutoTokenizer
 
 
 def num_parameters_of(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""The nano base model: its tokenizer and its network, both made from nothing, and where the shipped copy lies."""
+"""The nano models: their tokenizer and their networks, all made from nothing, and where the shipped ones lie."""
 
 import re
 from collections.abc import Iterable
@@ -18,9 +18,13 @@ NANO_DOCUMENT = "User: {question}\nAssistant:{completion}"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
-def shipped_folder() -> Path:
-    """The folder of the base model that comes with the package."""
-    return Path(str(resources.files("r1kit.assets"))) / "nano"
+SHIPPED = ("nano", "nano-student-llama", "nano-student-qwen2")
+"""Models that come with the package: the base, and half-size students that have read a tenth of what it has."""
+
+
+def shipped_folder(name: str = "nano") -> Path:
+    """The folder of a model that comes with the package, one of SHIPPED."""
+    return Path(str(resources.files("r1kit.assets"))) / name
 
 
 def make_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
