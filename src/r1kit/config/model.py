@@ -11,8 +11,8 @@ class ModelSettings(Settings):
     """A checkpoint to start from."""
 
     path: str = "nano"
-    """A folder that `transformers` loads, a run's folder, a GGUF file, a Hugging Face hub id, or a model that ships with
-    the package: `nano`, the base, and `nano-student-llama` and `nano-student-qwen2`, to be taught."""
+    """A folder that `transformers` loads, a run's folder, a GGUF file, a Hugging Face hub id, or one that ships with
+    r1kit: `nano`, the base, and `nano-student-llama` and `nano-student-qwen2`, to be taught."""
     revision: str | None = None
     """Branch, tag or commit of a hub id; unset: its main branch."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
