@@ -61,6 +61,9 @@ class EvalOptions(DrawOptions):
     instruction: Annotated[
         str | None, typer.Option(help="Text after each question. (the benchmark's, for chat models)")
     ] = None
+    reward_model: Annotated[
+        str | None, typer.Option(help="Choose by the scores of this model: best of k, weighted votes.")
+    ] = None
     verifier: Annotated[str | None, typer.Option(help="For problems that name none.")] = None
 
 

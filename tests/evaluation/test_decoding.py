@@ -1,15 +1,21 @@
 """Choosing among samples: votes, best of k and weighted votes, against closed forms."""
 
 import itertools
+import json
 import math
 import random
 
 import pytest
+import torch
 
+from r1kit.config.model import ModelSettings
 from r1kit.errors import VerifierError
-from r1kit.evaluation.decoding import decoded_by_score, decoded_by_vote, scores_of
+from r1kit.evaluation.decoding import decoded_by_score, decoded_by_vote, load_scorer, scores_of
 from r1kit.evaluation.outcomes import Sample, decoded_curve, figures, outcome_of
 from r1kit.evaluation.voting import heaps_of
+from r1kit.models.reward import RewardCard, describe, tokenizer_digest
+from r1kit.models.scalar import load_scalar
+from r1kit.training.checkpoint import save_model
 from r1kit.types import FinishReason, Problem, Verdict
 
 R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNKNOWN
@@ -137,3 +143,59 @@ def test_truth_is_averaged_over_prompts_of_the_general_world_alone():
     found = figures([outcome_of(problem, samples), outcome([1, 1, 0])])
     assert found["truth"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert math.isnan(found["truth_stderr"])
+
+
+@pytest.fixture
+def reward_folder(model_folder, tmp_path):
+    """A function that saves a reward model whose head's first weight is given; with 0 it scores everything 0."""
+
+    def save(weight):
+        scalar = load_scalar(ModelSettings(path=str(model_folder)), is_new=True)
+        with torch.no_grad():
+            scalar.head.weight[0, 0] = weight
+        card = RewardCard(
+            loss="pairwise", sees="summary", template={"kind": "nano"}, tokenizer=tokenizer_digest(scalar.tokenizer)
+        )
+        describe(scalar, card)
+        save_model(scalar, tmp_path / f"reward-{weight}")
+        return tmp_path / f"reward-{weight}"
+
+    return save
+
+
+def test_a_reward_model_is_asked_for_what_it_sees_and_never_chooses_what_has_no_summary(reward_folder):
+    scorer = load_scorer(str(reward_folder(1.0)))
+    problem = Problem(id="p", prompt="Compute 2+3", gold="5", verifier="chains")
+    texts = [
+        "<think>a</think><answer>5</answer>",
+        "<think>b</think><answer>5</answer>",
+        "<think>5",
+        "<answer>7</answer>",
+    ]
+    scores = scorer([(problem, text) for text in texts])
+    assert scores[0] == scores[1] != scores[3]
+    assert scores[2] == -INF
+    assert scorer([]) == []
+
+
+def test_results_that_are_there_are_scored_without_drawing_again(r1, reward_folder, tmp_path):
+    words = ("--task", "chains", "--limit", "12", "--k", "4", "--max-new-tokens", "48", "--temperature", "1")
+    assert r1("eval", "nano", *words, "--out", "here", "--json", "a.json")[0] == 0
+    drawn = (tmp_path / "here" / "samples.jsonl").read_bytes()
+    blind = reward_folder(0.0)
+    status, out, _ = r1("eval", "nano", *words, "--out", "here", "--reward-model", blind, "--json", "b.json")
+    assert (status, (tmp_path / "here" / "samples.jsonl").read_bytes()) == (0, drawn)
+    assert "best of k" in out
+    plain, scored = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
+    assert scored["cons_at_k"] == plain["cons_at_k"] == scored["weighted_cons_at_k"]
+    rows = [json.loads(line) for line in drawn.decode().splitlines()]
+    closed = [row for row in rows if "<think>" not in row["completion"] or "</think>" in row["completion"]]
+    firsts = {row["id"]: row for row in reversed(closed)}
+    assert scored["best_of_k"] == sum(row["verdict"] == "right" for row in firsts.values()) / 12
+    assert scored["reward_model"] == str(blind)
+
+
+def test_a_folder_that_is_no_reward_model_is_refused_in_one_line(r1, model_folder):
+    status, _, err = r1("eval", "nano", "--task", "chains", "--limit", "2", "--reward-model", model_folder)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "no reward model" in err

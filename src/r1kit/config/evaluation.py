@@ -57,6 +57,8 @@ class EvalSettings(DrawSettings):
     """Draw the problems of `limit` instead of taking the first."""
     instruction: str | None = None
     """Text after each question; unset: the benchmark's own in the chat template, none in others; empty: none."""
+    reward_model: str | None = None
+    """The folder of a reward model whose scores choose among a problem's completions, besides the majority."""
     verifier: str | None = None
     """The verifier of problems that name none; unset: the benchmark's own, or what the file's fields say."""
 

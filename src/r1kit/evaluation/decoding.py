@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from r1kit.errors import VerifierError
 from r1kit.evaluation.metrics import mean, powers_up_to
 from r1kit.evaluation.voting import winner
+from r1kit.models.reward import load_reward_model
 from r1kit.types import Problem, Verdict
 
 Scorer = Callable[[Sequence[tuple[Problem, str]]], Sequence[float]]
@@ -46,6 +47,22 @@ def decoded_by_vote(
 def decoded_by_score(scores: Sequence[float], verdicts: Sequence[Verdict]) -> Decoded:
     """The sample with the highest score, the first of them on a tie."""
     return _decoded(lambda places: verdicts[max(places, key=lambda at: scores[at])], len(verdicts))
+
+
+def load_scorer(path: str) -> Scorer:
+    """The scores of a trained reward model, each of what it is made to see: the summary, or everything.
+
+    A completion in which there is nothing of that (a thinking that never ends) is never chosen. Raises ModelError, in
+    one line, for a folder that holds no reward model.
+    """
+    model = load_reward_model(path)
+
+    def scored(pairs: Sequence[tuple[Problem, str]]) -> list[float]:
+        seen = [(problem.messages or problem.prompt, model.seen(text)) for problem, text in pairs]
+        found = iter(model.scores([(source, text) for source, text in seen if text is not None]))
+        return [-math.inf if text is None else next(found) for _, text in seen]
+
+    return scored
 
 
 def scores_of(scorer: Scorer, problem: Problem, texts: Sequence[str]) -> list[float]:

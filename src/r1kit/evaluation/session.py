@@ -8,6 +8,7 @@ from rich.console import Console
 
 from r1kit.config.evaluation import EvalSettings
 from r1kit.evaluation.benchmarks import find_tasks
+from r1kit.evaluation.decoding import load_scorer
 from r1kit.evaluation.measure import measure
 from r1kit.evaluation.results import compare_files, refuse_missing_folder, results_file, write_figures
 from r1kit.evaluation.subject import load_subject
@@ -58,4 +59,6 @@ def _measured(
     tasks = find_tasks(names, settings, data=data, chat=wants_instruction)
     for task in tasks:
         console.print(f"{task.name}: {task.origin}", highlight=False, soft_wrap=True)
-    return measure(subject, tasks, settings, folder=out, console=console)
+    scorer = None if settings.reward_model is None else load_scorer(settings.reward_model)
+    results, folder = measure(subject, tasks, settings, folder=out, console=console, scorer=scorer)
+    return results | ({} if scorer is None else {"reward_model": settings.reward_model}), folder
