@@ -1,7 +1,11 @@
 """Several stages in one folder: each once, cut at will, killed at will, and the same table in the end."""
 
 import json
+import random
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -9,10 +13,22 @@ from rich.console import Console
 
 from r1kit import pipeline
 from r1kit.errors import Interrupted, RecipeError, RunError
-from r1kit.recipe import parse_recipe
+from r1kit.recipe import dump_recipe, parse_recipe
 from r1kit.stage_runner import Cut
 
 QUIET = Console(quiet=True)
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from rich.console import Console
+from r1kit import pipeline
+from r1kit.recipe import parse_recipe
+
+recipe = parse_recipe(json.loads(Path(sys.argv[1]).read_text()), source="killed")
+folder = Path(sys.argv[2])
+resume = (folder / "pipeline.json").is_file()
+pipeline.train(recipe, folder, resume=resume, explain=False, console=Console(quiet=True))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +162,28 @@ def test_a_single_stage_is_not_cut(recipe, tmp_path):
 def test_a_pipeline_that_is_not_there_is_not_resumed(recipe, tmp_path):
     with pytest.raises(RunError, match="holds no run to resume"):
         run(recipe(), tmp_path / "run", resume=True)
+
+
+@pytest.mark.slow
+def test_killed_at_five_random_moments_it_ends_in_the_same_table(recipe, whole, tmp_path):
+    """As a user would: the command line, `kill -9`, and --resume."""
+    path, folder = tmp_path / "recipe.json", tmp_path / "run"
+    path.write_text(json.dumps(dump_recipe(recipe())))
+    command = [sys.executable, "-c", PROGRAM, str(path), str(folder)]
+    rng, killed = random.Random(0), 0
+    while killed < 5:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        watched = folder / "evaluation" / "table.json"
+        deadline = time.monotonic() + 120
+        # Imports take most of a run this small: wait until something is written, then for a moment of its own.
+        before = sum(1 for _ in folder.rglob("*"))
+        while process.poll() is None and sum(1 for _ in folder.rglob("*")) <= before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1))
+        process.kill()
+        process.wait()
+        killed += 1
+        if watched.is_file():
+            break
+    assert subprocess.run(command, check=False, timeout=300).returncode == 0
+    assert table(folder) == table(whole)
