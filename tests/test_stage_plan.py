@@ -1,14 +1,17 @@
 """Recipes of several stages: sections become whole recipes, and a plan knows what is done, stale or missing."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from r1kit.errors import RecipeError, RunError
 from r1kit.pipeline import plan_of
-from r1kit.recipe import dump_recipe, parse_recipe
+from r1kit.recipe import dump_recipe, load_recipe, parse_recipe
 from r1kit.stage_plan import State, refuse_missing, refuse_stale
 
+ROOT = Path(__file__).parents[1]
 CHAINS = {"kind": "chains", "terms": 3}
 
 
@@ -147,3 +150,27 @@ def test_from_needs_what_stands_before(tmp_path):
     with pytest.raises(RecipeError, match="--until 5-more: no such stage; this recipe has 0-zero, 1-cold-start"):
         plan.place_of("5-more", "--until")
     assert list(plan.place_of("1-cold-start", "--until")) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["r1", "distill"])
+def test_every_setting_of_the_published_recipes_has_its_source_behind_it(name, tmp_path):
+    path = ROOT / "recipes" / "paper" / f"{name}.toml"
+    lines = [line for line in path.read_text().splitlines() if re.match(r"\w+ = ", line)]
+    named = [line for line in lines if line.startswith("name = ")]
+    assert len(lines) > 20
+    sourced = [line for line in lines if re.search(r"# (V1|V2|not published|all of it)", line)]
+    assert [line for line in lines if line not in named and line not in sourced] == []
+    plan = plan_of(load_recipe(path), tmp_path)
+    assert len(plan.stages) == {"r1": 9, "distill": 6}[name]
+
+
+def test_the_recipe_of_nano_has_every_stage_of_the_paper(tmp_path):
+    plan = plan_of(load_recipe(ROOT / "recipes" / "nano" / "r1.toml"), tmp_path)
+    tops = list(dict.fromkeys(stage.name.partition("/")[0] for stage in plan.stages))
+    assert tops[:6] == ["0-zero", "1-cold-start", "2-reasoning-rl", "general-data", "3-sft", "4-all-scenarios-rl"]
+    last = next(stage for stage in plan.stages if stage.name == "4-all-scenarios-rl/rl").recipe
+    assert last.preference.helpfulness == str(tmp_path / "4-all-scenarios-rl" / "helpfulness" / "final")
+    assert last.preference.safety == str(tmp_path / "4-all-scenarios-rl" / "safety" / "final")
+    assert str(next(s for s in plan.stages if s.name == "rl-llama").recipe.rollouts.equal_compute_to) == str(
+        tmp_path / "distill-llama" / "final"
+    )
