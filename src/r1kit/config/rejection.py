@@ -155,16 +155,10 @@ JudgeConfig = Annotated[RuleJudge | EndpointJudge, Field(discriminator="kind")]
 class GeneralSettings(Settings):
     """What is mixed in besides reasoning: writing, facts, courtesy (V2 B.3.3, table 5)."""
 
-    path: Path | None = None
+    path: Path
     """JSON Lines with `prompt` and `completion`, or a form of traces of your own."""
     ratio: float = Field(default=3.0, gt=0)
     """Reasoning completions to each general one; the paper: 600,000 to 200,000."""
-
-    @model_validator(mode="after")
-    def _has_a_source(self) -> "GeneralSettings":
-        if self.path is None:
-            raise ValueError("name the file with general examples: general.path")
-        return self
 
 
 class DrawRunSettings(Settings):

@@ -60,7 +60,7 @@ def run_rejection(recipe: RejectionRecipe, folder: Path, *, resume: bool, consol
     """
     for verifier in verifiers_of(recipe.tasks):
         find_verifier(verifier)
-    general = read_general(recipe.general.path) if recipe.general and recipe.general.path else []
+    general = read_general(recipe.general.path) if recipe.general else []
     draw = make_draw(recipe)
     with Run(folder, recipe, resume=resume, changeable=AFTERWARDS) as run:
         if is_done(run.folder, recipe):
