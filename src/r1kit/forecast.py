@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r1kit.config.general_data import GeneralDataRecipe
+from r1kit.config.preferences import PreferencesRecipe
 from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.config.rollouts import RewardSettings
@@ -71,8 +72,8 @@ def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None) -
         console.print("; ".join(found.notes), highlight=False)
         console.print(f"{model.scalar.num_parameters():,} parameters, {num_steps(recipe, found.train)} optimizer steps")
         show_tokens(model.template, TrainingRow.of(*found.train[0].replies[0]), console)
-    elif isinstance(recipe, RejectionRecipe):
-        _show_rejection(recipe, console)
+    elif isinstance(recipe, RejectionRecipe | PreferencesRecipe):
+        _show_rejection(recipe if isinstance(recipe, RejectionRecipe) else recipe.drawing(), console)
     elif isinstance(recipe, PretrainRecipe):
         policy = pretrain.make_policy(recipe)
         tokens = recipe.pretrain.num_steps * recipe.pretrain.rows_per_step * recipe.pretrain.row_tokens

@@ -6,6 +6,7 @@ import torch
 from rich.console import Console
 
 from r1kit.config.general_data import GeneralDataRecipe
+from r1kit.config.preferences import PreferencesRecipe
 from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
 from r1kit.evaluation.checkpoints import measure_checkpoints
@@ -15,6 +16,7 @@ from r1kit.recipe import DistillRecipe, PretrainRecipe, R1Recipe, Recipe, SFTRec
 from r1kit.stage_plan import Plan, Product
 from r1kit.stage_runner import EVALUATION, WHOLE, Cut, PipelineRun
 from r1kit.stages.general_data import run_general_data
+from r1kit.stages.preferences import run_preferences
 from r1kit.stages.rejection import run_rejection
 from r1kit.stages.reward_model import run_reward_model
 from r1kit.stages.single_run import run_pretrain, run_sft, train_zero
@@ -82,6 +84,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
         run_pretrain(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, GeneralDataRecipe):
         run_general_data(recipe, folder, resume=resume, console=console)
+    elif isinstance(recipe, PreferencesRecipe):
+        run_preferences(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, RejectionRecipe):
         run_rejection(recipe, folder, resume=resume, console=console)
     elif isinstance(recipe, SFTRecipe):

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from r1kit.config.distill import DistillRecipe
 from r1kit.config.general_data import GeneralDataRecipe
+from r1kit.config.preferences import PreferencesRecipe
 from r1kit.config.r1 import R1Recipe
 from r1kit.config.recipes import PretrainRecipe, SFTRecipe, ZeroRecipe
 from r1kit.config.rejection import RejectionRecipe
@@ -22,7 +23,7 @@ from r1kit.errors import RecipeError
 
 StageRecipe = ZeroRecipe | SFTRecipe | RejectionRecipe | RewardModelRecipe | GeneralDataRecipe
 """What a stage of a pipeline is."""
-Recipe = StageRecipe | PretrainRecipe | R1Recipe | DistillRecipe
+Recipe = StageRecipe | PretrainRecipe | PreferencesRecipe | R1Recipe | DistillRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 

@@ -43,9 +43,9 @@ class Funnel:
         """The filters in order."""
         return [{"name": name, "kept": self.kept[name], "dropped": self.dropped[name]} for name in self.kept]
 
-    def table(self) -> Table:
+    def table(self, counted: str = "completions") -> Table:
         """The same for the console."""
-        table = Table("filter", "kept", "dropped", box=None, title=f"{self.drawn:,} completions", title_justify="left")
+        table = Table("filter", "kept", "dropped", box=None, title=f"{self.drawn:,} {counted}", title_justify="left")
         for name, kept in self.kept.items():
             table.add_row(name, f"{kept:,}", f"{self.dropped[name]:,}")
         for column in table.columns[1:]:

@@ -25,7 +25,7 @@ from r1kit.engine.rollouts import Sampler
 from r1kit.errors import DataError, Interrupted
 from r1kit.models.chat_template import ChatTemplate
 from r1kit.models.loading import load_policy
-from r1kit.recipe import dump_recipe
+from r1kit.recipe import Recipe, dump_recipe
 from r1kit.rewards.verifiers import find_verifier
 from r1kit.run import Run, write_whole
 from r1kit.stages.asking import Asking
@@ -140,14 +140,14 @@ def write_traces(
     console.print(f"{len(traces):,} traces: {run.folder / TRACES}", highlight=False, soft_wrap=True)
 
 
-def is_done(folder: Path, recipe: RejectionRecipe) -> bool:
-    """True where the folder holds the traces of this very recipe."""
+def is_done(folder: Path, recipe: Recipe) -> bool:
+    """True where the folder holds what this very recipe makes."""
     path = folder / DONE
     return path.is_file() and json.loads(path.read_text("utf-8"))["recipe"] == digest(recipe)
 
 
-def digest(recipe: RejectionRecipe) -> str:
-    """Names all settings that the traces depend on."""
+def digest(recipe: Recipe) -> str:
+    """Names all settings that what a recipe makes depends on."""
     settings = {name: value for name, value in dump_recipe(recipe).items() if name != "run"}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
