@@ -36,7 +36,7 @@ from r1kit.training.checkpoint import (
     save_checkpoint,
     save_model,
 )
-from r1kit.training.memory import peak_memory_bytes
+from r1kit.training.memory import peak_memory_bytes, return_free_memory
 from r1kit.training.optimizer import Optimizer
 from r1kit.training.step import Update, optimizer_step
 
@@ -97,6 +97,7 @@ def train_sft(recipe: SFTRecipe, policy: Policy, corpus: Corpus, run: Run, conso
             run.log_metrics(row)
             _say(row, total, run, console)
             progress.advance(f"loss {row['loss']:.4f}")
+            return_free_memory()
             if (step + 1) % recipe.run.checkpoint_interval_iterations == 0 or run.stop_requested:
                 reached = Progress(iterations_done=step + 1, steps_done=step + 1)
                 save_checkpoint(run.checkpoints, policy, optimizer, None, reached, keep=recipe.run.keep_checkpoints)
