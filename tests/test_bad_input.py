@@ -139,7 +139,7 @@ def test_a_file_that_is_not_there_names_its_neighbour_of_the_same_kind(refused, 
     ("row", "says"),
     [
         ('{"prompt": ', ["examples.jsonl:2", "not valid JSON", "column"]),
-        ({"prompt": "a", "response": "b"}, ["examples.jsonl:2", "`completion`", "it has prompt, response"]),
+        ({"prompt": "a", "answer": "b"}, ["examples.jsonl:2", "`completion`", "it has prompt, answer"]),
         ({"messages": [{"role": "robot", "content": "x"}]}, ["examples.jsonl:2", "robot", "system, user, assistant"]),
     ],
 )

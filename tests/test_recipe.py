@@ -152,7 +152,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(complaint, extra, key, ex
     ("text", "expected"),
     [
         ("", "`kind` is missing"),
-        ('kind = "zerro"', "kind is 'zerro'; known: zero, pretrain, sft"),
+        ('kind = "zerro"', "kind is 'zerro'; known: zero, sft"),
         ('kind = "zero"', "tasks"),
         ('kind = "zero"\ntasks = []', "tasks"),
         ('kind = "zero"\ntasks = 3', "tasks"),
