@@ -13,6 +13,7 @@ from rich.console import Console
 
 from r1kit import pipeline
 from r1kit.errors import Interrupted, RecipeError, RunError
+from r1kit.insight.report import write_report
 from r1kit.recipe import dump_recipe, parse_recipe
 from r1kit.stage_runner import Cut
 
@@ -187,3 +188,8 @@ def test_killed_at_five_random_moments_it_ends_in_the_same_table(recipe, whole, 
             break
     assert subprocess.run(command, check=False, timeout=300).returncode == 0
     assert table(folder) == table(whole)
+
+
+def test_the_report_command_finds_stages_inside_stages(whole, tmp_path):
+    names = [run["name"] for run in write_report([whole], tmp_path / "page.html")["runs"]]
+    assert names == ["sft", "2-reasoning-rl", "distill-small", "distill-small-then-rl"]

@@ -75,6 +75,9 @@ def _places(path: Path) -> list[tuple[Path, Path]]:
     if (path / "demo.json").is_file():
         return [(path / "zero", path)]
     stages = sorted(inner for inner in path.iterdir() if (inner / "recipe.json").is_file())
+    if (path / "pipeline.json").is_file():  # stages lie in folders of stages, and some write no metrics
+        found = (metrics.parent for metrics in path.glob("**/metrics.jsonl"))
+        stages = sorted(inner for inner in found if inner.relative_to(path).parts[0] != "replaced")
     if not stages:
         raise RunError(f"{path} holds no run: no recipe.json, metrics.jsonl or demo.json in it, nor in its folders")
     return [(stage, stage) for stage in stages]
