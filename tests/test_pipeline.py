@@ -16,6 +16,7 @@ from r1kit.errors import Interrupted, RecipeError, RunError
 from r1kit.insight.report import write_report
 from r1kit.recipe import dump_recipe, parse_recipe
 from r1kit.stage_runner import Cut
+from r1kit.stages.compute import fine_tuning_tokens
 
 QUIET = Console(quiet=True)
 PROGRAM = """
@@ -193,3 +194,24 @@ def test_killed_at_five_random_moments_it_ends_in_the_same_table(recipe, whole, 
 def test_the_report_command_finds_stages_inside_stages(whole, tmp_path):
     names = [run["name"] for run in write_report([whole], tmp_path / "page.html")["runs"]]
     assert names == ["sft", "2-reasoning-rl", "distill-small", "distill-small-then-rl"]
+
+
+def test_distillation_alone_ends_in_a_table_with_rl_at_equal_compute(recipe, tmp_path):
+    shared = recipe().model_dump(mode="json")
+    table = {
+        "kind": "distill",
+        "tasks": shared["tasks"],
+        "run": shared["run"],
+        "data": shared["distill"]["data"],
+        "sft": shared["fine_tuning"],
+        "rl": dict(shared["rl"]) | {"rollouts": {"num_iterations": 50, "problems_per_iteration": 2, "group_size": 4}},
+        "students": [{"name": "small", "model": shared["model"]}],
+        "evaluation": {"num_problems": 4, "samples_per_problem": 2, "sampling": {"max_new_tokens": 8}},
+    }
+    folder = run(parse_recipe(table, source="distill"), tmp_path / "run")
+    rows = json.loads((folder / "evaluation" / "table.json").read_text())["checkpoints"]
+    assert [row["name"] for row in rows] == ["small", "small, distilled", "small, RL alone"]
+    trained = [json.loads(line) for line in (folder / "rl-small" / "metrics.jsonl").read_text().splitlines()]
+    spent = [row["completion_tokens"] + row["trained_tokens"] for row in trained if "reward" in row]
+    limit = fine_tuning_tokens(folder / "distill-small")
+    assert sum(spent[:-1]) < limit <= sum(spent)
