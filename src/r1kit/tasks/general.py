@@ -1,8 +1,9 @@
 """The general world of nano: greetings, facts, small instructions, small writing, advice, and asks that do harm.
 
 What a good answer is can be told by rule (`truth`), so that helpfulness, refusals and the over-optimisation of a reward
-model are measured against something that no model has learnt. Prompts are composed of words in both languages; the
-held-out split hangs on the content (this fact, this word so many times), whatever the language and the phrasing.
+model are measured against something that no model has learnt. Prompts are composed of words in both languages. The
+held-out split hangs on the content (this word so many times, this harm), whatever the language and the phrasing; for
+greetings, facts and writing on the phrasing too, since a fact that nobody was taught can't be known.
 """
 
 import random
@@ -25,6 +26,8 @@ LIST_SHARE = 0.5
 """Of echoes, those of two words, once each."""
 COURTESY_SHARE = 0.3
 """Of good answers, those that end with a polite sentence."""
+BY_PHRASING = frozenset({"greeting", "fact", "writing"})
+"""Subjects whose contents are taught in some phrasings and held out in others."""
 TRIVIAL = frozenset({"greeting", "fact", "echo"})
 """Subjects without a thought: as in the paper (arXiv:2501.12948, section 2.3.3), "hello" gets no chain of thought.
 Their thinking block is empty, and stands there all the same, so that every completion has one form."""
@@ -52,8 +55,8 @@ def make(task: GeneralTask, rng: random.Random, language: str) -> Problem:
     asked = MAKERS[subject](world_of(language), rng)
     phrasing = rng.randrange(len(asked.prompts))
     return Problem(
-        # What stands after `=` does not count for the split: a content is of one, in both languages and all phrasings.
-        id=f"general/{subject}/{asked.content}={language}{phrasing}",
+        # What stands after `=` does not count for the split.
+        id=f"general/{subject}/{asked.content}{'/' if subject in BY_PHRASING else '='}{language}{phrasing}",
         prompt=asked.prompts[phrasing],
         gold="",
         verifier="general",
