@@ -31,8 +31,9 @@ from r1kit.recipe import (
 )
 from r1kit.rewards.audit import refuse_bad_rewards
 from r1kit.stage_plan import Plan
-from r1kit.stages import grpo, pretrain, sft
+from r1kit.stages import grpo, ppo, pretrain, sft
 from r1kit.stages.grpo import Trainee
+from r1kit.stages.preference import ModelGrader
 from r1kit.stages.preference_data import read_preferences
 from r1kit.stages.preparation import check_before_start, make_trainee
 from r1kit.stages.prompting import on_route
@@ -113,6 +114,18 @@ def size_of(recipe: StageRecipe) -> str:
     return f"{recipe.num_problems:,} problems x {samples} samples"
 
 
+def other_networks_bytes(trainee: Trainee) -> int:
+    """What a value model (weights, gradient, two moments, and a copy in another precision) and reward models take."""
+    total = 0
+    if trainee.critic is not None:
+        scalar = trainee.critic.scalar
+        is_copied = scalar.compute_dtype != scalar.model.dtype
+        total += scalar.num_parameters() * (16 + 2 * is_copied)
+    graders = trainee.sampler.preference.graders.values() if trainee.sampler.preference else ()
+    models = [grader.model.scalar.model for grader in graders if isinstance(grader, ModelGrader)]
+    return total + sum(model.num_parameters() * model.dtype.itemsize for model in models)
+
+
 def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
     trainee = make_trainee(recipe)
     check_before_start(recipe, trainee)
@@ -127,6 +140,7 @@ def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
         tokens_per_microbatch=recipe.run.max_tokens_per_microbatch,
         has_reference=trainee.reference is not None,
     )
+    memory += other_networks_bytes(trainee)
     console.print(
         f"memory: about {memory / 2**30:.2f} GiB at the peak, with {trainee.policy.num_parameters():,} parameters"
     )
@@ -172,8 +186,11 @@ def probe_iteration(recipe: ZeroRecipe, trainee: Trainee) -> Probe:
     groups = tossing.groups(problems, recipe.rollouts.group_size, seed=seed)
     sampled = time.perf_counter()
     advantages_PG = group_norm_advantages(torch.tensor([group.rewards_G for group in groups]))
-    for minibatch in grpo.minibatches(recipe, trainee, groups, advantages_PG, seed=seed):
-        grpo.update(recipe, trainee, minibatch)
+    if trainee.critic is not None:
+        ppo.learn_by_values(recipe, trainee, groups, seed=seed)
+    else:
+        for minibatch in grpo.minibatches(recipe, trainee, groups, advantages_PG, seed=seed):
+            grpo.update(recipe, trainee, minibatch)
     trained = time.perf_counter()
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     lengths = [len(rollout.completion.token_ids) for rollout in rollouts]
