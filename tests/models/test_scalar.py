@@ -193,3 +193,19 @@ def test_a_scalar_model_takes_its_weights_from_a_checkpoint(scalar, folder, mode
     load_weights(folder, other)
     assert torch.equal(other.head.weight, scalar.head.weight)
     assert isinstance(other, ScalarModel)
+
+
+def test_in_bfloat16_the_masters_get_nearly_the_same_gradient(model_folder):
+    gradients = []
+    for dtype in ("float32", "bfloat16"):
+        scalar = load_scalar(ModelSettings(path=str(model_folder), dtype=dtype), trains=True, is_new=True)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(scalar.head.weight, std=0.3)
+        assert scalar.model.dtype == torch.float32
+        rows = [((5, 6, 7), tuple(range(8, 40))), ((5, 6, 7), tuple(range(60, 80)))]
+        torch.autograd.backward(scalar.values(*score_rows(rows)).square().sum())
+        gradients.append({name: weights.grad for name, weights in scalar.model.named_parameters()})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, exact in gradients[0].items():
+        assert gradients[1][name].dtype == torch.float32
+        assert (gradients[1][name] - exact).norm() <= 0.1 * exact.norm(), name

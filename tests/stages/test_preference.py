@@ -190,3 +190,30 @@ def test_settings_that_would_do_nothing_are_refused(recipe):
         recipe(rollouts={"variance_of": "verdict", "max_rounds": 3})
     with pytest.raises(RecipeError, match="neither helpfulness nor safety"):
         recipe({"helpfulness": None, "safety": None})
+
+
+def test_a_reward_model_of_another_tokenizer_grades_texts(recipe, tmp_path, run_to_the_end):
+    scalar = load_scalar(ModelSettings(path="nano"), trains=True, is_new=True)
+    torch.nn.init.normal_(scalar.head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    digest = tokenizer_digest(scalar.tokenizer)
+    describe(scalar, RewardCard(loss="pairwise", sees="summary", template={"kind": "nano"}, tokenizer=digest))
+    save_model(scalar, tmp_path / "other")
+    made = recipe({"helpfulness": str(tmp_path / "other"), "from_step": 0}, run={"rollouts_interval_iterations": 1})
+    folder = run_to_the_end(made, tmp_path / "run")
+    rollouts = [json.loads(line) for line in (folder / "rollouts.jsonl").open()]
+    graded = [row for row in rollouts if "helpfulness" in row["parts"]]
+    model = load_reward_model(str(tmp_path / "other"))
+    assert len(model.scalar.tokenizer) != 420  # which is the policy's
+    assert graded
+    for row in graded[:8]:
+        seen = model.seen(row["completion"])
+        expected = torch.tensor(model.scores([(row["prompt"], seen)])[0]).sigmoid().item() if seen else 0.0
+        assert row["parts"]["helpfulness"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_reward_model_that_can_not_read_a_prompt_is_refused(recipe, model_folder, tmp_path):
+    scalar = load_scalar(ModelSettings(path=str(model_folder)), trains=True, is_new=True)
+    digest = tokenizer_digest(scalar.tokenizer)
+    describe(scalar, RewardCard(loss="pairwise", sees="summary", template={"kind": "chat"}, tokenizer=digest))
+    save_model(scalar, tmp_path / "mute")
+    assert "chat template" in refusal(recipe({"helpfulness": str(tmp_path / "mute")}), tmp_path / "run", ModelError)
