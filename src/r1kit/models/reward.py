@@ -116,8 +116,8 @@ def describe(scalar: ScalarModel, card: RewardCard) -> None:
 def use_own_padding(scalar: ScalarModel, end_id: int) -> None:
     """Let `transformers` find the last token of a padded row: no token that ends a reply may be taken for padding.
 
-    Where the tokenizer has no other padding token, its BOS takes the part, which only ever stands first; without
-    either, `transformers` refuses batches of more than one row.
+    Where the tokenizer has no other padding token, its BOS takes the part, since no reply ends in it; without either,
+    `transformers` refuses batches of more than one row.
     """
     tokenizer = scalar.tokenizer
     candidates = [token_id for token_id in (tokenizer.pad_token_id, tokenizer.bos_token_id) if token_id is not None]
