@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--vllm", type=Path, help="its virtual environment")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["iteration", "rollouts"])
+    parser.add_argument("--microbatches", type=int, nargs="+", default=[8, 64], help="rows of TRL's, a side each")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -55,7 +56,7 @@ def iteration_sides(options: argparse.Namespace, asked: Path) -> dict[str, Side]
     """One GRPO iteration of 8 problems x 8 completions of at most 96 tokens."""
     sides = {"r1kit": lambda: _ours(options.model, "iteration", 8, ITERATION_TOKENS)}
     if options.trl:
-        for microbatch in (8, 64):
+        for microbatch in options.microbatches:
             words = ["--max-new-tokens", str(ITERATION_TOKENS), "--microbatch", str(microbatch), "--iterations", "1"]
             sides[f"TRL, microbatch {microbatch}"] = _peer(options.trl, "trl_iteration", options.model, asked, words)
     return sides
