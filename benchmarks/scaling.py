@@ -31,7 +31,10 @@ from r1kit.types import SamplingSpec
 
 STEPS = ((8, 120), (16, 120), (32, 120), (64, 120), (128, 120))
 """Rows and tokens of each; 8 rows share a prompt."""
-LONG = {"16,384 packed tokens, completions of up to 4,096": (4096, 4096, 3072, 2048, 1536, 1024, 512), "one completion of 8,192": (8192,)}
+LONG = {
+    "16,384 packed tokens, completions of up to 4,096": (4096, 4096, 3072, 2048, 1536, 1024, 512),
+    "one completion of 8,192": (8192,),
+}
 PROMPT = 64
 CONTEXTS, ROWS, REPEATS = (64, 256, 512, 1024, 1536), 64, 3
 
@@ -99,7 +102,13 @@ def training_rates(model: str) -> list[dict[str, float]]:
         batch = batch_of([length] * rows, 8, trainer.bench.policy.vocab_size)
         tokens = rows * length + rows // 8 * PROMPT
         seconds = [trainer.step(batch) for _ in range(REPEATS + 1)][1:]
-        rates.append({"tokens": tokens, "seconds": statistics.median(seconds), "tokens_per_second": tokens / statistics.median(seconds)})
+        rates.append(
+            {
+                "tokens": tokens,
+                "seconds": statistics.median(seconds),
+                "tokens_per_second": tokens / statistics.median(seconds),
+            }
+        )
         print(rates[-1], file=sys.stderr, flush=True)
     return rates
 
@@ -144,7 +153,9 @@ def decoding_times(model: str) -> dict[str, Any]:
     prompts = [bench.prompts[row % len(bench.prompts)] for row in range(ROWS)]
     seconds: dict[int, list[float]] = {context: [] for context in CONTEXTS}
     for run in range(REPEATS):
-        ids = engine.submit([Request(prompt_token_ids=p, sampling=sampling, seed=run * ROWS + n) for n, p in enumerate(prompts)])
+        ids = engine.submit(
+            [Request(prompt_token_ids=p, sampling=sampling, seed=run * ROWS + n) for n, p in enumerate(prompts)]
+        )
         for context in range(1, CONTEXTS[-1] + 32):
             started = time.perf_counter()
             engine.step()
@@ -166,29 +177,47 @@ def drawing(found: dict[str, Any]) -> str:
     training = [(one["tokens"], one["tokens_per_second"]) for one in found["training"]]
     decoding = [(x, 1000 * y) for x, y in found["decoding"]["points"]]
     fit = found["decoding"]
-    line = [(0, 1000 * fit["seconds_at_0"]), (CONTEXTS[-1], 1000 * (fit["seconds_at_0"] + fit["seconds_per_token"] * CONTEXTS[-1]))]
+    line = [
+        (0, 1000 * fit["seconds_at_0"]),
+        (CONTEXTS[-1], 1000 * (fit["seconds_at_0"] + fit["seconds_per_token"] * CONTEXTS[-1])),
+    ]
     floor = [(0, line[0][1]), (CONTEXTS[-1], line[0][1] + 1000 * fit["floor_per_token"] * CONTEXTS[-1])]
     parts = [
         panel(0, "training: tokens a second, by tokens a step", training, []),
-        panel(420, "decoding 64 rows: milliseconds a step, by context (line: fit; dashes: floor of reading the cache)", decoding, [(line, ""), (floor, "4 3")]),
+        panel(
+            420,
+            "decoding 64 rows: milliseconds a step, by context (line: fit; dashes: floor of reading the cache)",
+            decoding,
+            [(line, ""), (floor, "4 3")],
+        ),
     ]
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 840 300" font-family="sans-serif" font-size="11">{"".join(parts)}</svg>\n'
+    root = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 840 300" font-family="sans-serif" font-size="11">'
+    return f"{root}{''.join(parts)}</svg>\n"
 
 
-def panel(left: int, title: str, points: list[tuple[float, float]], lines: list[tuple[list[tuple[float, float]], str]]) -> str:
+def panel(
+    left: int, title: str, points: list[tuple[float, float]], lines: list[tuple[list[tuple[float, float]], str]]
+) -> str:
     """Points, and lines through them, on axes that begin at 0."""
     right, top = max(x for x, _ in points) * 1.05, max(y for _, y in points) * 1.15
 
     def place(point: tuple[float, float]) -> str:
         return f"{left + 50 + 340 * point[0] / right:.1f},{260 - 220 * point[1] / top:.1f}"
 
-    marks = "".join('<circle r="3" fill="#1f5fa8" cx="{}" cy="{}"/>'.format(*place(point).split(",")) for point in points)
-    drawn = "".join(f'<polyline fill="none" stroke="#888" stroke-dasharray="{dash}" points="{" ".join(map(place, line))}"/>' for line, dash in lines)
-    labels = "".join(
-        f'<text x="{place(point).split(",")[0]}" y="{float(place(point).split(",")[1]) - 7:.1f}" text-anchor="middle">{point[1]:,.0f}</text>'
-        for point in points
+    marks = "".join(
+        '<circle r="3" fill="#1f5fa8" cx="{}" cy="{}"/>'.format(*place(point).split(",")) for point in points
     )
-    ticks = "".join(f'<text x="{place((x, 0)).split(",")[0]}" y="274" text-anchor="middle">{x:,.0f}</text>' for x, _ in points)
+    drawn = "".join(
+        f'<polyline fill="none" stroke="#888" stroke-dasharray="{dash}" points="{" ".join(map(place, line))}"/>'
+        for line, dash in lines
+    )
+
+    def words_at(point: tuple[float, float], lower: float, words: str) -> str:
+        across, down = place(point).split(",")
+        return f'<text x="{across}" y="{float(down) + lower:.1f}" text-anchor="middle">{words}</text>'
+
+    labels = "".join(words_at(point, -7, f"{point[1]:,.0f}") for point in points)
+    ticks = "".join(words_at((x, 0), 14, f"{x:,.0f}") for x, _ in points)
     axes = f'<path d="M{left + 50},30V260H{left + 400}" fill="none" stroke="#444"/>'
     words = f'<text x="{left + 50}" y="16">{title[:62]}</text><text x="{left + 50}" y="28">{title[62:]}</text>'
     return axes + words + drawn + marks + labels + ticks

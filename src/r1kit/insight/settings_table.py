@@ -48,7 +48,7 @@ def _walk(settings: BaseModel, defaults: BaseModel | None, path: str) -> Iterato
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         default = field.get_default(call_default_factory=True) if defaults is None else getattr(defaults, name, None)
-        here = f"{path}.{name}".strip(".")
+        here = f"{path}.{field.serialization_alias or name}".strip(".")
         if isinstance(value, Settings):
             yield from _walk(value, default if type(default) is type(value) else None, here)
         elif isinstance(value, tuple) and any(isinstance(inner, Settings) for inner in value):
