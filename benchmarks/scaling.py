@@ -36,7 +36,7 @@ LONG = {
     "one completion of 8,192": (8192,),
 }
 PROMPT = 64
-CONTEXTS, ROWS, REPEATS = (64, 256, 512, 1024, 1536), 64, 3
+CONTEXTS, ROWS, REPEATS = (64, 256, 512, 1024), 64, 3
 
 
 def main() -> None:
@@ -117,6 +117,7 @@ def in_own_process(model: str, name: str) -> dict[str, float]:
     """The memory of a step, unmixed with that of others."""
     command = [sys.executable, __file__, model, "--memory-of", name]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
+    print(name, done.stdout, file=sys.stderr, flush=True)
     return json.loads(done.stdout)
 
 
