@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import time
+from io import StringIO
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +15,9 @@ from rich.console import Console
 
 from r1kit import pipeline
 from r1kit.errors import Interrupted, RecipeError, RunError
+from r1kit.forecast import show_dry_run
 from r1kit.insight.report import write_report
-from r1kit.recipe import dump_recipe, parse_recipe
+from r1kit.recipe import dump_recipe, load_recipe, parse_recipe
 from r1kit.stage_runner import Cut
 from r1kit.stages.compute import fine_tuning_tokens
 
@@ -215,3 +218,17 @@ def test_distillation_alone_ends_in_a_table_with_rl_at_equal_compute(recipe, tmp
     spent = [row["completion_tokens"] + row["trained_tokens"] for row in trained if "reward" in row]
     limit = fine_tuning_tokens(folder / "distill-small")
     assert sum(spent[:-1]) < limit <= sum(spent)
+
+
+def test_a_dry_run_shows_the_part_that_would_be_run(tmp_path):
+    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "nano" / "r1.toml")
+    text = StringIO()
+    show_dry_run(recipe, Console(file=text, width=200), tmp_path, Cut(from_="3-sft", until="3-sft"))
+    listed = [line for line in text.getvalue().splitlines() if line.lstrip()[:1].isdigit()]
+    assert [line.split()[1] for line in listed] == ["3-sft/traces", "3-sft/sft"]
+    assert "every checkpoint is measured" not in text.getvalue()
+
+    text = StringIO()
+    with pytest.raises(RecipeError, match="--until 9-none: no such stage"):
+        show_dry_run(recipe, Console(file=text), tmp_path, Cut(until="9-none"))
+    assert text.getvalue() == ""

@@ -129,10 +129,10 @@ def _train(
     from r1kit.stage_runner import Cut
 
     console = Console(markup=False)
-    if dry_run:
-        show_dry_run(loaded, console, folder)
-        return
     part = Cut(from_=cut[0], until=cut[1])
+    if dry_run:
+        show_dry_run(loaded, console, folder, part)
+        return
     train_recipe(loaded, folder, resume=resume, explain=explain, console=console, cut=part)
 
 

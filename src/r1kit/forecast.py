@@ -31,6 +31,7 @@ from r1kit.recipe import (
 )
 from r1kit.rewards.audit import refuse_bad_rewards
 from r1kit.stage_plan import Plan
+from r1kit.stage_runner import WHOLE, Cut
 from r1kit.stages import grpo, ppo, pretrain, sft
 from r1kit.stages.grpo import Trainee
 from r1kit.stages.preference import ModelGrader
@@ -44,17 +45,21 @@ from r1kit.training.memory import forecast_bytes
 from r1kit.types import Rollout
 
 
-def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None) -> None:
+def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None, cut: Cut = WHOLE) -> None:
     """Print the resolved recipe, a memory and time forecast, and the first training example with its mask.
 
     Of a recipe with several stages, print them, each with its size and how far it is in the folder.
     """
     if recipe.run.num_threads:
         torch.set_num_threads(recipe.run.num_threads)
-    console.print_json(json.dumps(dump_recipe(recipe), ensure_ascii=False))
     if isinstance(recipe, R1Recipe | DistillRecipe):
-        show_plan(plan_of(recipe, folder or Path("runs") / recipe.kind), console)
-    elif isinstance(recipe, ZeroRecipe):
+        plan = plan_of(recipe, folder or Path("runs") / recipe.kind)
+        cut.places(plan)  # a stage that isn't there is refused before anything is printed
+        _show_recipe(recipe, console)
+        return show_plan(plan, cut, console)
+    cut.refuse_for(recipe)
+    _show_recipe(recipe, console)
+    if isinstance(recipe, ZeroRecipe):
         _show_zero(recipe, console)
     elif isinstance(recipe, SFTRecipe):
         policy = load_policy(recipe.model)
@@ -84,9 +89,14 @@ def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None) -
         show_tokens(template, TrainingRow.of(first[:1], first[1:]), console)
 
 
-def show_plan(plan: Plan, console: Console) -> None:
-    """Print the stages of a pipeline: what each makes of what, how much work it is, and how far it is."""
-    for number, stage in enumerate(plan.stages, 1):
+def _show_recipe(recipe: Recipe, console: Console) -> None:
+    console.print_json(json.dumps(dump_recipe(recipe), ensure_ascii=False))
+
+
+def show_plan(plan: Plan, cut: Cut, console: Console) -> None:
+    """Print the stages of a part of a pipeline: what each makes of what, how much work it is, and how far it is."""
+    for place in cut.places(plan):
+        number, stage = place + 1, plan.stages[place]
         given = "" if isinstance(stage.recipe, GeneralDataRecipe) else stage.recipe.model.path
         sources = ", ".join(stage.needs) or given or "nothing"
         console.print(
@@ -95,8 +105,9 @@ def show_plan(plan: Plan, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    names = ", ".join(checkpoint.name for checkpoint in plan.checkpoints)
-    console.print(f"then every checkpoint is measured: {names}", highlight=False)
+    if not cut.ends_early:
+        names = "; ".join(checkpoint.name for checkpoint in plan.checkpoints)
+        console.print(f"then every checkpoint is measured: {names}", highlight=False)
 
 
 def size_of(recipe: StageRecipe) -> str:

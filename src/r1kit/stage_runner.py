@@ -43,6 +43,20 @@ class Cut:
         if self.from_ is not None or self.until is not None:
             raise RecipeError(f"--from and --until name stages, and a recipe of kind {recipe.kind!r} is a single one")
 
+    def places(self, plan: Plan) -> range:
+        """The places of its stages in a plan; raise RecipeError for a name that is none of them."""
+        first, end = 0, len(plan.stages)
+        if self.from_ is not None:
+            first = end if self.from_ == EVALUATION else plan.place_of(self.from_, "--from").start
+        if self.ends_early:
+            end = plan.place_of(str(self.until), "--until").stop
+        return range(first, end)
+
+    @property
+    def ends_early(self) -> bool:
+        """True where the evaluation isn't part of it."""
+        return self.until not in (None, EVALUATION)
+
 
 WHOLE = Cut()
 
@@ -65,8 +79,8 @@ class PipelineRun:
             raise RunError(f"{folder} holds no run to resume")
         before = self._read()
         self.seconds: dict[str, float] = dict(before.get("seconds", {}))
-        self.first = self._first(cut)
-        self.stop = plan.place_of(cut.until, "--until").stop if cut.until not in (None, EVALUATION) else None
+        places = cut.places(plan)
+        self.first, self.stop, self.is_cut = places.start, places.stop, cut.ends_early
         refuse_stale(plan, before=self.first if cut.from_ else len(plan.stages), moved_from=before.get("folder", ""))
         if cut.from_:
             refuse_missing(plan, before=self.first)
@@ -87,11 +101,6 @@ class PipelineRun:
     ) -> None:
         """Give the folder back."""
         self._lock.close()
-
-    @property
-    def is_cut(self) -> bool:
-        """True where the pipeline ends before its evaluation."""
-        return self.stop is not None
 
     def run_stages(self, train: Train, console: Console) -> None:
         """Run every stage of the plan that is not finished, up to where it is cut."""
@@ -120,11 +129,6 @@ class PipelineRun:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
             self._write()
-
-    def _first(self, cut: Cut) -> int:
-        if cut.from_ is None:
-            return 0
-        return len(self._plan.stages) if cut.from_ == EVALUATION else self._plan.place_of(cut.from_, "--from").start
 
     def _put_aside(self) -> None:
         """Move the folders of all stages from the first on, and the evaluation, out of the way."""

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from r1kit.evaluation.metrics import clustered_stderr, majority_vote, pass_at_k
+from r1kit.evaluation.metrics import clustered_stderr, pass_at_k
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 5, 8])
@@ -46,19 +46,3 @@ def test_clustered_stderr_is_that_of_the_problems_means():
 def test_one_problem_has_no_stderr_and_equal_problems_have_stderr_0():
     assert math.isnan(clustered_stderr([[1.0, 0.0, 1.0]]))
     assert clustered_stderr([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]) == 0
-
-
-@pytest.mark.parametrize(
-    ("answers", "winner"),
-    [
-        (["7", "8", "8"], "8"),
-        (["7", "8", "8", "7"], "7"),
-        (["8", "7", "7", "8", "9"], "8"),
-        ([" 7", "8", "7 "], "7"),
-        ([None, None, None, "3"], "3"),
-        ([None, None], None),
-        ([], None),
-    ],
-)
-def test_the_majority_is_the_answer_given_most_often_and_on_a_tie_the_first(answers, winner):
-    assert majority_vote(answers) == winner

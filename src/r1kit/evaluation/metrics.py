@@ -1,7 +1,6 @@
 """Figures of an evaluation: closed forms over counts of right answers."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 
@@ -41,9 +40,3 @@ def clustered_stderr(scores: Sequence[Sequence[float]]) -> float:
     correction); nan for a single problem.
     """
     return stderr_of_mean([mean(samples) for samples in scores])
-
-
-def majority_vote(answers: Sequence[str | None]) -> str | None:
-    """The answer given most often; on a tie, the one seen first; None where nobody answered."""
-    counts = Counter(answer.strip() for answer in answers if answer is not None)
-    return counts.most_common(1)[0][0] if counts else None

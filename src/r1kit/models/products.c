@@ -81,8 +81,7 @@ static inline void interleave(const uint16_t *row, const uint16_t *next, __mmask
     *high = _mm512_permutex2var_epi16(a, _mm512_add_epi16(first, _mm512_set1_epi16(16)), b);
 }
 
-/* The right factor from a matrix that lies as K rows of N numbers, `stride` apart; `from_column`: where it begins among the
- * panels of a wider factor. */
+/* The right factor from a matrix that lies as K rows of N numbers, `stride` apart. */
 void pack_right(int64_t k, int64_t n, const uint16_t *from, int64_t stride, uint16_t *to, int threads)
 {
     int64_t depth = whole(k) * EDGE;
