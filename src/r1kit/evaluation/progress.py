@@ -2,6 +2,7 @@
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -11,30 +12,18 @@ from r1kit.engine.rollouts import Drawn
 SECONDS_BETWEEN_LINES = 15.0
 
 
-class ProblemProgress:
-    """Problems done of all, tokens a second, and about how long it will take."""
+class ScreenLine:
+    """A bar on the last line of a terminal while it is entered; elsewhere nothing."""
 
     def __init__(self, label: str, *, total: int, done: int, console: Console) -> None:
-        """Of `total` problems, `done` are there already."""
+        """Of `total`, `done` are there already."""
         self._label, self._total, self._done, self._console = label, total, done, console
-        self._done_before = done
-        self._started = self._said = time.perf_counter()
-        self.num_tokens = 0
-        """Tokens of the completions that have been drawn since the start."""
-        self._advanced = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            transient=True,
-        )
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+        self._bar = Progress(TextColumn("{task.description}"), *columns, console=console, transient=True)
         self._task = self._bar.add_task(label, total=total, completed=done, note="")
 
-    def __enter__(self) -> "ProblemProgress":
-        """Take the last line of the screen, where there is one."""
+    def __enter__(self) -> Self:
+        """Take the line."""
         if self._console.is_terminal:
             self._bar.start()
         return self
@@ -45,6 +34,19 @@ class ProblemProgress:
         """Give it back."""
         if self._console.is_terminal:
             self._bar.stop()
+
+
+class ProblemProgress(ScreenLine):
+    """Problems done of all, tokens a second, and about how long it will take."""
+
+    def __init__(self, label: str, *, total: int, done: int, console: Console) -> None:
+        """Of `total` problems, `done` are there already."""
+        super().__init__(label, total=total, done=done, console=console)
+        self._done_before = done
+        self._started = self._said = time.perf_counter()
+        self.num_tokens = 0
+        """Tokens of the completions that have been drawn since the start."""
+        self._advanced = 0
 
     @property
     def seconds(self) -> float:
