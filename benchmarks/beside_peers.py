@@ -127,8 +127,8 @@ def _figures(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=os.environ | {"HF_HUB_OFFLINE": "1"})
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
-    start = done.stdout.rindex("\n{") if "\n{" in done.stdout else done.stdout.index("{")
-    return json.loads(done.stdout[start:])
+    start = done.stdout.rindex("\n{") + 1 if "\n{" in done.stdout else done.stdout.index("{")
+    return json.JSONDecoder().raw_decode(done.stdout, start)[0]  # vLLM says more after it
 
 
 def _processor() -> str:
