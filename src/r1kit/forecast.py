@@ -9,6 +9,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from r1kit.claims.session import own_stages
+from r1kit.claims.stages import SeedPlan, plan_seed
+from r1kit.claims.statements import chosen
+from r1kit.config.claims import ClaimsRecipe
 from r1kit.config.general_data import GeneralDataRecipe
 from r1kit.config.preferences import PreferencesRecipe
 from r1kit.config.rejection import RejectionRecipe
@@ -18,7 +22,7 @@ from r1kit.insight.token_view import token_lines
 from r1kit.models.chat_template import ChatTemplate, TrainingRow
 from r1kit.models.loading import load_policy
 from r1kit.objectives.advantages import group_norm_advantages
-from r1kit.pipeline import plan_of
+from r1kit.pipeline import plan_of, plan_r1
 from r1kit.recipe import (
     DistillRecipe,
     PretrainRecipe,
@@ -58,6 +62,10 @@ def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None, c
         _show_recipe(recipe, console)
         return show_plan(plan, cut, console)
     cut.refuse_for(recipe)
+    if isinstance(recipe, ClaimsRecipe):
+        seed_plan = plan_seed(recipe, recipe.seeds[0], folder or Path("runs") / recipe.kind, plan_r1)
+        _show_recipe(recipe, console)
+        return show_claims(seed_plan, console)
     _show_recipe(recipe, console)
     if isinstance(recipe, ZeroRecipe):
         _show_zero(recipe, console)
@@ -108,6 +116,18 @@ def show_plan(plan: Plan, cut: Cut, console: Console) -> None:
     if not cut.ends_early:
         names = "; ".join(checkpoint.name for checkpoint in plan.checkpoints)
         console.print(f"then every checkpoint is measured: {names}", highlight=False)
+
+
+def show_claims(seed_plan: SeedPlan, console: Console) -> None:
+    """Print the stages of the chosen claims of one seed, each once, and what each claim is made from."""
+    claims = chosen(seed_plan.recipe)
+    names = {name for claim in claims for name in seed_plan.stages_for(claim)}
+    stages = [stage for stage in seed_plan.plan.stages if stage.name in names]
+    show_plan(replace(seed_plan.plan, stages=stages), Cut(until=stages[-1].name), console)
+    for claim in claims:
+        made_from = ", ".join(own_stages(seed_plan, claim)) or "stages that others use too"
+        console.print(f" {claim.name}  {claim.title}: {made_from}", highlight=False, soft_wrap=True)
+    console.print(f"all of it for seeds {', '.join(map(str, seed_plan.recipe.seeds))}", highlight=False)
 
 
 def size_of(recipe: StageRecipe) -> str:

@@ -1,10 +1,13 @@
 """Whole runs: from a recipe to a trained model in a folder. R1 itself, from the base to its students, is `plan_r1`."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from r1kit.claims.session import run_claims
+from r1kit.config.claims import ClaimsRecipe
 from r1kit.config.general_data import GeneralDataRecipe
 from r1kit.config.preferences import PreferencesRecipe
 from r1kit.config.rejection import RejectionRecipe
@@ -76,7 +79,10 @@ def train(recipe: Recipe, folder: Path, *, resume: bool, explain: bool, console:
     if isinstance(recipe, R1Recipe | DistillRecipe):
         return run_pipeline(recipe, folder, cut=cut, resume=resume, explain=explain, console=console)
     cut.refuse_for(recipe)
-    if isinstance(recipe, ZeroRecipe):
+    if isinstance(recipe, ClaimsRecipe):
+        stage = partial(train_stage, explain=explain, console=console)
+        run_claims(recipe, folder, make_plan=plan_r1, train=stage, resume=resume, console=console)
+    elif isinstance(recipe, ZeroRecipe):
         train_zero(recipe, folder, resume=resume, explain=explain, console=console)
     elif isinstance(recipe, RewardModelRecipe):
         run_reward_model(recipe, folder, resume=resume, console=console)

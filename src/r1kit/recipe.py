@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from r1kit.config.claims import ClaimsRecipe
 from r1kit.config.distill import DistillRecipe
 from r1kit.config.general_data import GeneralDataRecipe
 from r1kit.config.preferences import PreferencesRecipe
@@ -19,11 +20,12 @@ from r1kit.config.r1 import R1Recipe
 from r1kit.config.recipes import PretrainRecipe, SFTRecipe, ZeroRecipe
 from r1kit.config.rejection import RejectionRecipe
 from r1kit.config.reward_model import RewardModelRecipe
+from r1kit.config.sections import overlaid
 from r1kit.errors import RecipeError
 
 StageRecipe = ZeroRecipe | SFTRecipe | RejectionRecipe | RewardModelRecipe | GeneralDataRecipe
 """What a stage of a pipeline is."""
-Recipe = StageRecipe | PretrainRecipe | PreferencesRecipe | R1Recipe | DistillRecipe
+Recipe = StageRecipe | PretrainRecipe | PreferencesRecipe | R1Recipe | DistillRecipe | ClaimsRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 
@@ -33,19 +35,40 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, data: Path | None 
     `data` takes the place of the one JSON Lines file that the recipe trains on. Raises RecipeError with one line that
     names the file, the key, what was expected and the nearest known key.
     """
+    table = _read(path)
+    if table.get("kind") == "claims":
+        _inherit_pipeline(table, path)
+    for override in overrides:
+        _apply(table, override)
+    if data is not None:
+        _set_data(table, str(data), source=str(path))
+    return parse_recipe(table, source=str(path))
+
+
+def _read(path: Path) -> dict[str, object]:
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
-    for override in overrides:
-        _apply(table, override)
-    if data is not None:
-        _set_data(table, str(data), source=str(path))
-    return parse_recipe(table, source=str(path))
+
+
+def _inherit_pipeline(table: dict[str, object], path: Path) -> None:
+    """Lay the recipe that `pipeline.recipe` names under the section `pipeline`."""
+    section = table.get("pipeline")
+    if not isinstance(section, dict) or "recipe" not in section:
+        return
+    name = section["recipe"]
+    if not isinstance(name, str):
+        raise RecipeError(f"{path}: pipeline.recipe: the path of a recipe of kind 'r1' is expected (it is {name!r})")
+    inherited = _read(path.parent / name)
+    if inherited.get("kind") != "r1":
+        raise RecipeError(f"{path}: pipeline.recipe: {name} is of kind {inherited.get('kind')!r}; expected 'r1'")
+    own = {key: value for key, value in section.items() if key != "recipe"}
+    table["pipeline"] = overlaid(inherited, own)
 
 
 def parse_recipe(table: dict[str, object], *, source: str) -> Recipe:

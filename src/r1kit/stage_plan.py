@@ -169,6 +169,23 @@ class Plan:
         return [s.name for s in self.stages if s.name in touched - set(names) and s.state is not State.MISSING]
 
 
+def stale_stages(plan: Plan, *, moved_from: str = "") -> dict[str, str]:
+    """The stages that lie there and are out of date, in the plan's order, each with the reason.
+
+    They were made by another recipe, from what is itself out of date, or from what is gone.
+    """
+    found: dict[str, str] = {}
+    for stage in plan.stages:
+        if stage.state is State.MISSING:
+            continue
+        lost = [need for need in stage.needs if need in found or _state_of(plan, need) is State.MISSING]
+        if changed := stage.changes(moved_from):
+            found[stage.name] = _told(stage, changed[0])
+        elif lost:
+            found[stage.name] = f"it was made from {lost[0]}"
+    return found
+
+
 def refuse_stale(plan: Plan, *, before: int, moved_from: str = "") -> None:
     """Raise RunError where a stage at a place below `before` was made by another recipe, or from what is gone.
 

@@ -9,7 +9,7 @@ replaced/N/      what `--from` has put aside: nothing is deleted
 import gc
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from r1kit.errors import Interrupted, RecipeError, RunError
 from r1kit.insight.overview import duration
 from r1kit.recipe import Recipe
 from r1kit.run import described, disk_errors, take_lock, write_whole
-from r1kit.stage_plan import Plan, PlannedStage, State, refuse_missing, refuse_stale
+from r1kit.stage_plan import Plan, PlannedStage, State, refuse_missing, refuse_stale, stale_stages
 from r1kit.training.memory import return_free_memory
 
 Train = Callable[[Recipe, Path, bool], None]
@@ -41,6 +41,8 @@ class Cut:
     def refuse_for(self, recipe: Recipe) -> None:
         """Raise RecipeError where a recipe that has no stages is to be cut."""
         if self.from_ is not None or self.until is not None:
+            if recipe.kind == "claims":
+                raise RecipeError("--from and --until cut a single pipeline; of claims, choose with only and seeds")
             raise RecipeError(f"--from and --until name stages, and a recipe of kind {recipe.kind!r} is a single one")
 
     def places(self, plan: Plan) -> range:
@@ -64,11 +66,14 @@ WHOLE = Cut()
 class PipelineRun:
     """One execution of a pipeline, in a folder that nobody else writes to meanwhile."""
 
-    def __init__(self, plan: Plan, recipe: Recipe, *, cut: Cut, resume: bool) -> None:
+    def __init__(
+        self, plan: Plan, recipe: Recipe, *, cut: Cut, resume: bool, replaces_stale: Console | None = None
+    ) -> None:
         """Make the folder or take it up again, and refuse what can't be gone on with, before anything is changed.
 
         Raises RunError for a folder that holds a pipeline where neither `resume` nor `cut.from_` is given, that holds
         none where one is, for stages that another recipe made, and for stages before `cut.from_` that aren't finished.
+        With `replaces_stale`, stages that another recipe made are put aside instead, and the console is told.
         """
         folder = plan.folder
         self.folder, self._plan, self._path = folder, plan, folder / "pipeline.json"
@@ -81,14 +86,19 @@ class PipelineRun:
         self.seconds: dict[str, float] = dict(before.get("seconds", {}))
         places = cut.places(plan)
         self.first, self.stop, self.is_cut = places.start, places.stop, cut.ends_early
-        refuse_stale(plan, before=self.first if cut.from_ else len(plan.stages), moved_from=before.get("folder", ""))
+        moved_from = before.get("folder", "")
+        stale = stale_stages(plan, moved_from=moved_from) if replaces_stale else {}
+        if not replaces_stale:
+            refuse_stale(plan, before=self.first if cut.from_ else len(plan.stages), moved_from=moved_from)
         if cut.from_:
             refuse_missing(plan, before=self.first)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = take_lock(folder)
             if cut.from_:
-                self._put_aside()
+                self._put_aside([*(stage.name for stage in plan.stages[self.first :]), EVALUATION])
+            if replaces_stale:
+                self._replace(stale, replaces_stale)
         self._content = described(recipe) | {"folder": str(folder)}
         self._write()
 
@@ -102,10 +112,12 @@ class PipelineRun:
         """Give the folder back."""
         self._lock.close()
 
-    def run_stages(self, train: Train, console: Console) -> None:
-        """Run every stage of the plan that is not finished, up to where it is cut."""
+    def run_stages(self, train: Train, console: Console, names: Collection[str] | None = None) -> None:
+        """Run every stage of the plan that is not finished, up to where it is cut; with `names`, of these alone."""
         total = len(self._plan.stages)
         for number, stage in enumerate(self._plan.stages[: self.stop], 1):
+            if names is not None and (stage.name not in names or stage.state is State.DONE):
+                continue
             if stage.state is State.DONE:
                 console.print(f"stage {number} of {total}: {stage.name} is done already", highlight=False)
                 continue
@@ -130,10 +142,18 @@ class PipelineRun:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
             self._write()
 
-    def _put_aside(self) -> None:
-        """Move the folders of all stages from the first on, and the evaluation, out of the way."""
-        names = [stage.name for stage in self._plan.stages[self.first :] if stage.folder.exists()]
-        names += [EVALUATION] if (self.folder / EVALUATION).exists() else []
+    def _replace(self, stale: Mapping[str, str], console: Console) -> None:
+        """Put aside what is out of date, and say why."""
+        for name, reason in stale.items():
+            console.print(
+                f"{self.folder / name} is out of date ({reason}): put aside, to be made again", highlight=False
+            )
+        # The last first: killed in between, nothing is left that would seem to be made from what lies there.
+        self._put_aside(list(stale)[::-1])
+
+    def _put_aside(self, names: Sequence[str]) -> None:
+        """Move these folders, where they are there, out of the way."""
+        names = [name for name in names if (self.folder / name).exists()]
         place = next(path for n in range(1, 10_000) if not (path := self.folder / "replaced" / str(n)).exists())
         for name in names:
             (place / name).parent.mkdir(parents=True, exist_ok=True)

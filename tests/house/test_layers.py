@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = """
-    cli · options · demo · forecast · paper · pipeline · stage_runner · stage_plan · serving
+    cli · options · demo · forecast · paper · pipeline · claims · stage_runner · stage_plan · serving
     bench · diagnostics
     stages
     insight · evaluation

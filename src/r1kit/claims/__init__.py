@@ -1,0 +1,1 @@
+"""The paper's claims in miniature: stages that they need, what is measured, whether they hold, over several seeds."""
