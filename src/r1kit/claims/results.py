@@ -97,10 +97,11 @@ def collect(recipe: ClaimsRecipe, folder: Path, expected: Mapping[str, Any], con
                     shared.setdefault(str(row["seed"]), {})
                     shared[str(row["seed"])] = {**shared[str(row["seed"])], **row["seconds"].get("shared", {})}
         about = described(recipe)
+        settings = {key: value for key, value in recipe.model_dump(mode="json").items() if key not in ("only", "seeds")}
         results = plain(
             {
                 "about": {key: value for key, value in about.items() if key != "recipe"},
-                "recipe": about["recipe"],
+                "recipe": settings,
                 "claims": {name: across_seeds(name, rows[name]) for name in CLAIMS if name in rows},
                 "shared_seconds": shared,
             }

@@ -22,7 +22,7 @@ from r1kit.claims.results import collect, read_claim, show_results, without_seed
 from r1kit.claims.stages import MakePlan, SeedPlan, plan_seed
 from r1kit.claims.statements import chosen
 from r1kit.config.claims import ClaimsRecipe
-from r1kit.errors import Interrupted, RunError
+from r1kit.errors import Interrupted, R1Error, RunError
 from r1kit.insight.overview import duration
 from r1kit.run import differences, disk_errors, plain, write_whole
 from r1kit.stage_plan import State
@@ -34,8 +34,9 @@ def run_claims(
 ) -> None:
     """Every chosen claim for every seed that is not judged yet under these settings, then all results.
 
-    Raises RecipeError before anything begins for settings that make no stage, and RunError for a folder that holds
-    such a run where `resume` is off, or none where it is on.
+    A claim whose stages fail stops no other; when all else is done, RunError names it. Raises RecipeError before
+    anything begins for settings that make no stage, and RunError for a folder that holds such a run where `resume` is
+    off, or none where it is on.
     """
     plans = [plan_seed(recipe, seed, folder, make_plan) for seed in recipe.seeds]
     begun = [has_begun(seed_plan) for seed_plan in plans]
@@ -45,15 +46,18 @@ def run_claims(
         raise RunError(f"{folder} holds no run to resume")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
     for seed_plan, is_begun in zip(plans, begun, strict=True):
         try:
-            run_seed(seed_plan, train=train, resume=is_begun, console=console)
+            failed += run_seed(seed_plan, train=train, resume=is_begun, console=console)
         except Interrupted as error:
             raise Interrupted(
                 f"interrupted in seed {seed_plan.seed}; everything is saved, go on with --run {folder} --resume"
             ) from error
     show_results(collect(recipe, folder, expected_settings(plans[0], console), console), console)
     console.print(f"results: {folder / 'results.json'}, {folder / 'results.md'}", highlight=False, soft_wrap=True)
+    if failed:
+        raise RunError(f"{len(failed)} not judged: {'; '.join(failed)}; try again with --run {folder} --resume")
 
 
 def has_begun(seed_plan: SeedPlan) -> bool:
@@ -62,16 +66,24 @@ def has_begun(seed_plan: SeedPlan) -> bool:
     return is_known or any(stage.state is not State.MISSING for stage in seed_plan.plan.stages)
 
 
-def run_seed(seed_plan: SeedPlan, *, train: Train, resume: bool, console: Console) -> None:
-    """All chosen claims of one seed, in a folder that no other process works in."""
+def run_seed(seed_plan: SeedPlan, *, train: Train, resume: bool, console: Console) -> list[str]:
+    """All chosen claims of one seed, in a folder that no other process works in; returns what failed, and why."""
+    failed: list[str] = []
     with PipelineRun(
         seed_plan.plan, seed_plan.pipeline, cut=WHOLE, resume=resume, replaces_stale=console
     ) as pipeline_run:
         session = SeedSession(seed_plan, pipeline_run, train, console)
         expected = expected_settings(seed_plan, console)
         for claim in chosen(seed_plan.recipe):
-            session.judge(claim)
+            try:
+                session.judge(claim)
+            except Interrupted:
+                raise
+            except R1Error as error:
+                failed.append(f"claim {claim.name}, seed {seed_plan.seed}: {error}")
+                console.print(f"{failed[-1]}; it is not judged", highlight=False, soft_wrap=True)
             collect(seed_plan.recipe, seed_plan.folder.parent, expected, Console(quiet=True))
+    return failed
 
 
 def expected_settings(seed_plan: SeedPlan, console: Console) -> dict[str, Any]:
