@@ -155,7 +155,10 @@ def test_a_run_that_is_not_there_is_not_resumed(rehearsal, tmp_path):
         ("seeds=[1, 1]", "seeds: 1 is named twice"),
         ("seeds=[]", "seeds: tuple should have at least 1 item"),
         ("language.rl.rolouts.num_iterations=3", "unknown key 'rolouts'; did you mean 'rollouts'?"),
-        ("language.start=Dev9", "claim 'b' needs the model 'Dev9', which the pipeline does not make; it has base, Zero"),
+        (
+            "language.start=Dev9",
+            "claim 'b' needs the model 'Dev9', which the pipeline does not make; it has base",
+        ),
         ('students=["bert"]', "claim 'e' needs the "),
         ("hacking.start=Dev8", "claim 'h' needs the stage claims/h/rl, which the pipeline does not have"),
         ("pipeline.zero.rollouts.num_iterations=0", "pipeline.zero.rollouts.num_iterations"),
@@ -168,3 +171,11 @@ def test_bad_settings_are_one_line_before_anything_begins(rehearsal, tmp_path, o
         rehearsal.run(tmp_path, override)
     assert said in str(error.value) and "\n" not in str(error.value)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_claim_without_problems_is_refused_only_where_it_is_chosen(rehearsal, tmp_path):
+    nothing = ("pipeline.evaluation.harder=[]", "seeds=[0]")
+    with pytest.raises(RecipeError, match="claim 'f' needs harder problems: name pipeline.evaluation.harder"):
+        rehearsal.run(tmp_path, *nothing)
+    rehearsal.run(tmp_path, *nothing, 'only=["a"]')
+    assert list(json.loads((tmp_path / "results.json").read_text())["claims"]) == ["a"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from r1kit.config.claims import ClaimName, ClaimsRecipe
+from r1kit.errors import RunError
 
 Figures = Mapping[str, float]
 """A claim's figures for one seed, or their means: shares, and what `unit_of` tells apart."""
@@ -35,8 +36,11 @@ class Evidence:
     """Tokens, by stage."""
 
     def of(self, test: str, model: str, name: str) -> float:
-        """One figure of a model on a test set."""
-        return float(self.models[test][model][name])
+        """One figure of a model on a test set; raise RunError where it could not be measured there."""
+        value = self.models[test][model].get(name)
+        if value is None:
+            raise RunError(f"{model} has no {name} on {test} problems: no rule can tell it of these tasks")
+        return float(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +61,9 @@ class Claim:
 
 
 def unit_of(figure: str) -> str:
-    """The unit of a figure, by the end of its name: `tokens`, `times`, `iteration`, `grade`, `yes`, else a `share`."""
+    """The unit of a figure, by the end of its name: `tokens`, `iteration`, `grade`, `yes`, else a `share`."""
     last = figure.rpartition("_")[2]
-    return last if last in ("tokens", "times", "iteration", "grade", "yes") else "share"
+    return last if last in ("tokens", "iteration", "grade", "yes") else "share"
 
 
 def shown(figure: str, value: float, stderr: float | None = None) -> str:
@@ -67,5 +71,5 @@ def shown(figure: str, value: float, stderr: float | None = None) -> str:
     unit = unit_of(figure)
     if unit == "share":
         return f"{100 * value:.1f} %" + ("" if stderr is None else f" ± {100 * stderr:.1f}")
-    digits = {"tokens": 0 if abs(value) >= 1000 else 1, "times": 1, "iteration": 0, "grade": 2, "yes": 2}[unit]
+    digits = {"tokens": 0 if abs(value) >= 1000 else 1, "iteration": 0, "grade": 2, "yes": 2}[unit]
     return f"{value:,.{digits}f}" + ("" if stderr is None else f" ± {stderr:,.{digits}f}")

@@ -36,9 +36,12 @@ class SeedPlan:
     def stages_for(self, claim: Claim) -> list[str]:
         """The stages that a claim is made from, however indirectly, in order.
 
-        Raises RecipeError where the pipeline has no such model or stage.
+        Raises RecipeError where the pipeline has no such model or stage, or nothing to measure models on.
         """
         wanted = claim.wanted(self.recipe)
+        for test in ("harder", "general"):
+            if test in wanted.models and not getattr(self.pipeline.evaluation, test):
+                raise RecipeError(f"claim {claim.name!r} needs {test} problems: name pipeline.evaluation.{test}")
         names = {*wanted.courses, *wanted.spent, *self._makers_of(claim, wanted)}
         if unknown := names - {stage.name for stage in self.plan.stages}:
             raise RecipeError(f"claim {claim.name!r} needs the stage {min(unknown)}, which the pipeline does not have")

@@ -8,6 +8,7 @@ from typing import Any
 
 from r1kit.claims.claim import Claim, Evidence, Figures, Row, Wanted
 from r1kit.config.claims import ALL_CLAIMS, ClaimName, ClaimsRecipe
+from r1kit.errors import RunError
 from r1kit.insight.doctor.course import Course
 from r1kit.insight.doctor.preference import hacked
 
@@ -34,9 +35,8 @@ def students_of(recipe: ClaimsRecipe) -> tuple[str, ...]:
 
 def _mixing(evidence: Evidence) -> dict[str, float]:
     zero, r1 = (evidence.of("trained", name, "mixed_language_share") for name in ("Zero", "R1"))
-    drawn = evidence.of("trained", "R1", "n") * evidence.of("trained", "R1", "k")
-    # Where R1 never mixes, the ratio is what one completion in all would make it: at least that.
-    return {"zero_mixing": zero, "r1_mixing": r1, "ratio_times": zero / max(r1, 1 / drawn)}
+    # No ratio: it has no mean where R1 never mixes.
+    return {"zero_mixing": zero, "r1_mixing": r1, "zero_less_5_times_r1": zero - 5 * r1}
 
 
 def _language(evidence: Evidence) -> dict[str, float]:
@@ -65,15 +65,16 @@ def _keeps_reasoning(evidence: Evidence) -> dict[str, float]:
 
 def _general(evidence: Evidence) -> dict[str, float]:
     base, zero, r1 = (evidence.of("general", name, "truth") for name in ("base", "Zero", "R1"))
-    return {
+    figures = {
         "base_truth": base,
         "zero_truth": zero,
         "r1_truth": r1,
         "zero_change": zero - base,
         "r1_change": r1 - base,
-        "r1_refused_harm": evidence.of("general", "R1", "refused_harmful_share"),
-        "r1_refused_else": evidence.of("general", "R1", "refused_harmless_share"),
     }
+    refused = {"r1_refused_harm": "refused_harmful_share", "r1_refused_else": "refused_harmless_share"}
+    known = {figure: name for figure, name in refused.items() if name in evidence.models["general"]["R1"]}
+    return figures | {figure: evidence.of("general", "R1", name) for figure, name in known.items()}
 
 
 def _distillation(evidence: Evidence) -> dict[str, float]:
@@ -119,6 +120,10 @@ def _hacking(evidence: Evidence) -> dict[str, float]:
     """The reward model's grade and the truth at the test with the most truth, and at the last one."""
     (rows,) = evidence.courses.values()
     tests = [row for row in rows if _graded(row)]
+    if len(tests) < 2:
+        raise RunError(
+            "claim 'h' compares two tests of general prompts that the helpfulness model graded; there are none"
+        )
     best = max(tests[:-1] or tests, key=lambda row: _graded(row)["pass_at_1"])
     last = tests[-1]
     fired = (n for n, row in enumerate(rows, 1) if _graded(row) and hacked(Course(rows[:n])) is not None)
@@ -185,7 +190,7 @@ CLAIMS: dict[ClaimName, Claim] = {
             name="a",
             title="Zero mixes languages at least 5 times as often as R1",
             source="V1 2.2.4, V2 3",
-            rule="Zero mixes at least 5 times as often: a tenth or more of a completion's words in another language",
+            rule="Zero mixes at least 5 times as often: a tenth or more of a completion's words are of another language",
             wanted=lambda recipe: _on("trained", "Zero", "R1"),
             figures=_mixing,
             holds=lambda f: f["zero_mixing"] > 0 and f["zero_mixing"] >= 5 * f["r1_mixing"],
