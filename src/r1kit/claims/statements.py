@@ -190,7 +190,7 @@ CLAIMS: dict[ClaimName, Claim] = {
             name="a",
             title="Zero mixes languages at least 5 times as often as R1",
             source="V1 2.2.4, V2 3",
-            rule="Zero mixes at least 5 times as often: a tenth or more of a completion's words are of another language",
+            rule="Zero mixes at least 5 times as often: a tenth or more of a completion's words in the other language",
             wanted=lambda recipe: _on("trained", "Zero", "R1"),
             figures=_mixing,
             holds=lambda f: f["zero_mixing"] > 0 and f["zero_mixing"] >= 5 * f["r1_mixing"],
