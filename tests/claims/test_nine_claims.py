@@ -10,35 +10,49 @@ from pathlib import Path
 import pytest
 
 NANO = Path(__file__).parents[2] / "recipes" / "nano"
-SMALL = f"""
-run = {{ num_threads = 1, audit = "off", checkpoint_interval_iterations = 1 }}
-rl = {{ sampling.max_new_tokens = 32, rollouts.problems_per_iteration = 2, rollouts.group_size = 4 }}
-fine_tuning.sft = {{ num_epochs = 1, examples_per_step = 8 }}
-zero.rollouts.num_iterations = 2
-cold_start.traces = {{ num_problems = 48, sampling.max_new_tokens = 64 }}
-reasoning_rl.rollouts.num_iterations = 2
-general = {{ num_examples = 40, num_pairs = 60, num_safety = 60 }}
-sft.traces = {{ num_problems = 48, sampling.max_new_tokens = 64 }}
-all_scenarios_rl.rl = {{ rollouts.num_iterations = 2, preference = {{ from_step = 1, num_test_problems = 4 }} }}
-distill.rl.rollouts.num_iterations = 60
-evaluation.sampling.max_new_tokens = 48
+SMALL = """
+seeds = [3]
+pipeline.run.num_threads = 1
+pipeline.run.audit = off
+pipeline.run.checkpoint_interval_iterations = 1
+pipeline.rl.sampling.max_new_tokens = 32
+pipeline.rl.rollouts.problems_per_iteration = 2
+pipeline.rl.rollouts.group_size = 4
+pipeline.rl.evaluation.interval_iterations = 1
+pipeline.rl.evaluation.num_problems = 4
+pipeline.fine_tuning.sft.num_epochs = 1
+pipeline.fine_tuning.sft.examples_per_step = 8
+pipeline.zero.rollouts.num_iterations = 2
+pipeline.cold_start.traces.num_problems = 48
+pipeline.cold_start.traces.sampling.max_new_tokens = 64
+pipeline.reasoning_rl.rollouts.num_iterations = 2
+pipeline.general.num_examples = 40
+pipeline.general.num_pairs = 60
+pipeline.general.num_safety = 60
+pipeline.sft.traces.num_problems = 48
+pipeline.sft.traces.sampling.max_new_tokens = 64
+pipeline.all_scenarios_rl.rl.rollouts.num_iterations = 2
+pipeline.all_scenarios_rl.rl.preference.from_step = 1
+pipeline.all_scenarios_rl.rl.preference.num_test_problems = 4
+pipeline.distill.traces.num_problems = 64
+pipeline.distill.traces.sampling.max_new_tokens = 64
+pipeline.distill.traces.filters.min_language_share = 0.0
+pipeline.distill.rl.rollouts.num_iterations = 60
+pipeline.evaluation.sampling.max_new_tokens = 48
+sizes.num_problems = 12
+sizes.samples_per_problem = 2
+sizes.num_general = 12
+sizes.num_harder = 6
+sizes.votes = 4
+sizes.num_ladder = 36
+language.rl.rollouts.num_iterations = 2
+ablation.rl.rollouts.num_iterations = 2
+hacking.general.num_pairs = 60
+hacking.rl.rollouts.num_iterations = 4
+hacking.rl.evaluation.interval_iterations = 1
+hacking.rl.preference.num_test_problems = 4
 """
-TRACES = {"num_problems": 64, "sampling.max_new_tokens": 64, "filters.min_language_share": 0.0}
-OVERRIDES = [
-    "seeds=[3]",
-    *(f"pipeline.{line.replace(' = ', '=', 1)}" for line in SMALL.strip().splitlines()),
-    *(f"pipeline.distill.traces.{name}={value}" for name, value in TRACES.items()),
-    "pipeline.rl.evaluation.interval_iterations=1",
-    "pipeline.rl.evaluation.num_problems=4",
-    *(f"sizes.{name}={size}" for name, size in {"num_problems": 12, "samples_per_problem": 2, "votes": 4}.items()),
-    *(f"sizes.{name}={size}" for name, size in {"num_general": 12, "num_harder": 6, "num_ladder": 36}.items()),
-    "language.rl.rollouts.num_iterations=2",
-    "ablation.rl.rollouts.num_iterations=2",
-    "hacking.general.num_pairs=60",
-    "hacking.rl.rollouts.num_iterations=4",
-    "hacking.rl.evaluation.interval_iterations=1",
-    "hacking.rl.preference.num_test_problems=4",
-]
+OVERRIDES = [line.replace(" = ", "=") for line in SMALL.strip().splitlines()]
 
 
 @pytest.mark.slow
