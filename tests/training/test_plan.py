@@ -40,7 +40,7 @@ def test_microbatches_shrink_to_the_memory_and_long_rows_are_made_again_without_
     make_policy, monkeypatch
 ):
     update, asked = trained(make_policy("llama"))
-    assert asked == [False]
+    assert asked == [0]
 
     policy = make_policy("llama")
     per_token = activations_per_token(policy)
@@ -48,7 +48,8 @@ def test_microbatches_shrink_to_the_memory_and_long_rows_are_made_again_without_
     monkeypatch.setitem(memory.LONG_ROW_BYTES, "cpu", 50 * per_token)
     planned, asked = trained(policy)
 
-    assert asked == [True, False, False] or asked == [True, False]
+    assert 0 < asked[0] <= policy.model.config.num_hidden_layers
+    assert asked[1:] in ([0], [0, 0])
     assert planned.loss == pytest.approx(update.loss, rel=1e-5)
     assert planned.grad_norm == pytest.approx(update.grad_norm, rel=1e-5)
 

@@ -18,6 +18,10 @@ EDGE = 32
 LANES = 16
 """Widths of rows must be a multiple of it."""
 BFLOAT16, FLOAT32, ADDED = range(3)
+TAKE_MEMORY = ("product", "attend", "attend_backward")
+"""Functions that say whether memory for their scratch was missing."""
+TASKS_OF_THREAD = 4
+"""Where attention has fewer tasks for each thread, they are cut smaller."""
 
 
 class Target(ctypes.Structure):
@@ -45,15 +49,23 @@ class Heads(ctypes.Structure):
         ("width", ctypes.c_int64),
         ("scale", ctypes.c_float),
         ("window", ctypes.c_int64),
+        ("parts", ctypes.c_int64),
+        ("normalisers", ctypes.c_void_p),
+        ("num_tokens", ctypes.c_int64),
     ]
 
     @classmethod
-    def of(cls, heads: tuple[Tensor, Tensor, Tensor], scope: Scope) -> "Heads":
+    def of(cls, heads: tuple[Tensor, Tensor, Tensor], scope: Scope, normalisers_HN: Tensor) -> "Heads":
         """Of queries, keys and values (N, heads, E) that stand side by side in each row."""
         query, key, _ = heads
         pointers = [tensor.data_ptr() for tensor in heads]
-        counts = query.stride(0), key.shape[1], query.shape[1] // key.shape[1], query.shape[2]
-        return cls(*pointers, *counts, scope.scale, scope.window or 0)
+        group = query.shape[1] // key.shape[1]
+        counts = query.stride(0), key.shape[1], group, query.shape[2]
+        # Sequences that follow one another behind one prompt are one task.
+        num_tasks = (scope.packing.families[0] + len(scope.packing.families) - 1) * key.shape[1]
+        parts = group if num_tasks < TASKS_OF_THREAD * torch.get_num_threads() else 1
+        place = normalisers_HN.data_ptr(), len(query)
+        return cls(*pointers, *counts, scope.scale, scope.window or 0, parts, *place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +97,15 @@ class Arithmetic:
             "gate_backward": [count, count, *(pointer,) * 4, whole],
             "rotate": [count, count, count, count, *(pointer,) * 3, real, whole],
             "attend": [pointer, count, pointer, pointer, count, whole],
-            "attend_backward": [pointer, *(count,) * 3, *(pointer,) * 3, count, *(pointer,) * 4, whole],
+            "attend_backward": [pointer, count, count, *(pointer,) * 4, count, *(pointer,) * 4, whole],
             "softmax_tile": [count, count, pointer, real, count, *(pointer,) * 5, whole],
             "softmax_tile_backward": [count, count, pointer, real, count, *(pointer,) * 6, whole],
         }
         self._functions = {}
         for name, arguments in signatures.items():
             function = getattr(products if hasattr(products, name) else rowwise, name)
-            function.argtypes, function.restype = arguments, None
+            function.argtypes = arguments
+            function.restype = whole if name in TAKE_MEMORY else None
             self._functions[name] = function
 
     def right(self, factor_KN: Tensor) -> LaidOut:
@@ -174,30 +187,44 @@ class Arithmetic:
         pointers = [tensor.data_ptr() for tensor in (heads_RW, cos_RE, sin_RE)]
         self._call("rotate", len(heads_RW), heads_RW.stride(0), num_heads, cos_RE.shape[1], *pointers, sign)
 
-    def attend(self, heads: tuple[Tensor, Tensor, Tensor], scope: Scope) -> Tensor:
-        """Softmax attention (N, H E) of queries, keys and values that stand side by side in each row."""
-        out_ND = torch.empty(len(heads[0]), heads[0][0].numel(), dtype=torch.bfloat16)
+    def attend(self, heads: tuple[Tensor, Tensor, Tensor], scope: Scope) -> tuple[Tensor, Tensor]:
+        """Softmax attention (N, H E) of queries, keys and values that stand side by side in each row.
+
+        Also the logsumexp of the scores, float32 (H, N).
+        """
+        num_tokens, num_heads = heads[0].shape[:2]
+        out_ND = torch.empty(num_tokens, heads[0][0].numel(), dtype=torch.bfloat16)
+        normalisers_HN = torch.empty(num_heads, num_tokens)
         sequences_S4 = scope.packing.sequences_S4
         place = sequences_S4.data_ptr(), *_place(out_ND)
-        self._call("attend", ctypes.byref(Heads.of(heads, scope)), len(sequences_S4), *place)
-        return out_ND
+        self._call("attend", ctypes.byref(Heads.of(heads, scope, normalisers_HN)), len(sequences_S4), *place)
+        return out_ND, normalisers_HN
 
     def attend_backward(
-        self, grad_ND: Tensor, heads: tuple[Tensor, Tensor, Tensor], scope: Scope, into: tuple[Tensor, Tensor, Tensor]
+        self,
+        grad_ND: Tensor,
+        heads: tuple[Tensor, Tensor, Tensor],
+        scope: Scope,
+        attended: tuple[Tensor, Tensor],
+        into: tuple[Tensor, Tensor, Tensor],
     ) -> None:
-        """The gradients of queries, keys and values, written where tensors of the same strides say."""
-        sequences_S4, begins = scope.packing.sequences_S4, torch.tensor(scope.packing.families)
-        wide = torch.zeros(len(grad_ND), 2 * heads[1][0].numel())
+        """The gradients of queries, keys and values, written where tensors of the same strides say.
+
+        `attended`: what `attend` gave.
+        """
+        packing, settings = scope.packing, Heads.of(heads, scope, attended[1])
+        begins = torch.tensor(packing.families)
+        sums = torch.zeros(len(grad_ND), 2 * heads[1][0].numel() * settings.parts)
         self._call(
             "attend_backward",
-            ctypes.byref(Heads.of(heads, scope)),
-            len(grad_ND),
-            scope.packing.families[0],
+            ctypes.byref(settings),
+            packing.families[0],
             len(begins) - 1,
             begins.data_ptr(),
-            sequences_S4.data_ptr(),
-            *_place(grad_ND),
-            *(tensor.data_ptr() for tensor in (*into, wide)),
+            packing.sequences_S4.data_ptr(),
+            grad_ND.data_ptr(),
+            *_place(attended[0]),
+            *(tensor.data_ptr() for tensor in (*into, sums)),
         )
 
     def softmax_tile(
@@ -227,7 +254,11 @@ class Arithmetic:
         self._call("product", *sizes, data.data_ptr(), stride, right.data.data_ptr(), ctypes.byref(target))
 
     def _call(self, name: str, *arguments: object) -> None:
-        self._functions[name](*arguments, torch.get_num_threads())
+        if self._functions[name](*arguments, torch.get_num_threads()):
+            raise MemoryError(
+                f"no memory is left for the scratch of {name!r} in the training step: lower "
+                "run.max_tokens_per_microbatch or sampling.max_new_tokens"
+            )
 
 
 @lru_cache

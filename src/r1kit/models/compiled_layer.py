@@ -37,6 +37,8 @@ class _Insides:
     raw_NP: Tensor | None
     """The same before their norms, where heads have some."""
     attended_ND: Tensor
+    normalisers_HN: Tensor
+    """Of the attention's softmax, float32."""
     middle_ND: Tensor
     """The residual stream between attention and MLP."""
     gate_up_NI: Tensor
@@ -95,10 +97,12 @@ class _Pass:
                 weight_E = self.weights[f"self_attn.{name}.weight"]
                 part_NP.copy_(arithmetic.norm(heads_RE, weight_E, settings.eps).view(part_NP.shape))
         self.rotate(projected_NP, backward=False)
-        attended_ND = arithmetic.attend(self.heads(projected_NP), settings.scope)
+        attended_ND, normalisers_HN = arithmetic.attend(self.heads(projected_NP), settings.scope)
         middle_ND = self.linear(attended_ND, ATTENTION[3:], "self_attn", added=input_ND)
         normed_ND = arithmetic.norm(middle_ND, self.weights[f"{NORMS[1]}.weight"], settings.eps)
-        return _Insides(projected_NP, raw_NP, attended_ND, middle_ND, self.linear(normed_ND, MLP[:2], "mlp"))
+        return _Insides(
+            projected_NP, raw_NP, attended_ND, normalisers_HN, middle_ND, self.linear(normed_ND, MLP[:2], "mlp")
+        )
 
     def mlp_backward(self, grad_ND: Tensor, insides: _Insides) -> Tensor:
         """The gradient of the residual stream before the MLP."""
@@ -116,7 +120,8 @@ class _Pass:
         grad_attended_ND = arithmetic.product(grad_ND, arithmetic.right(self.weights["self_attn.o_proj.weight"]))
         grad_NP = torch.empty_like(insides.projected_NP)
         saved = self.heads(insides.projected_NP)
-        arithmetic.attend_backward(grad_attended_ND, saved, settings.scope, self.heads(grad_NP))
+        attended = insides.attended_ND, insides.normalisers_HN
+        arithmetic.attend_backward(grad_attended_ND, saved, settings.scope, attended, self.heads(grad_NP))
         self.rotate(grad_NP, backward=True)
         if insides.raw_NP is not None:
             self.head_norms_backward(grad_NP, insides.raw_NP)

@@ -75,16 +75,17 @@ class ComputeNetwork:
         return self._model.base_model
 
     def hidden_states(
-        self, token_ids_BT: Tensor, completion_mask_BT: Tensor, *, recomputes_layers: bool = False
+        self, token_ids_BT: Tensor, completion_mask_BT: Tensor, *, recomputes_layers: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Hidden states (M, D) that predict the tokens under the mask, and those tokens (M,), in the rows' order.
 
-        With `recomputes_layers` only the input of each layer is kept for the backward pass.
+        Of so many layers as `recomputes_layers` says (True: of all) only the input is kept for the backward pass.
         """
         self._refresh()
-        for layer in self._layers:
+        num_recomputed = len(self._layers) if recomputes_layers is True else recomputes_layers
+        for number, layer in enumerate(self._layers):
             # The layer's own mode alone: dropout inside it stays off.
-            layer.training = layer.gradient_checkpointing = recomputes_layers
+            layer.training = layer.gradient_checkpointing = number < num_recomputed
         targets_M = token_ids_BT[completion_mask_BT]
         if not self.packs_rows:
             return self._padded(token_ids_BT, completion_mask_BT), targets_M

@@ -54,17 +54,18 @@ class Policy(Trainable):
         completion_mask_BT: Tensor,
         *,
         temperature: float,
-        recomputes_layers: bool = False,
+        recomputes_layers: int = 0,
     ) -> TokenStats:
         """Logprobs and entropies of the tokens under the mask, at a sampling temperature.
 
         Rows are laid end to end without their padding, and what rows share before their first token under the mask is
         forwarded once. Position 0 has no prefix and can't be under the mask. Tensors may come from any device; the
-        figures are on the policy's own. With `recomputes_layers` the backward pass makes each layer's insides again.
+        figures are on the policy's own. The backward pass makes the insides of the first `recomputes_layers` layers
+        again (True: of all).
         """
         token_ids_BT, completion_mask_BT = token_ids_BT.to(self.device), completion_mask_BT.to(self.device)
         hidden_MD, targets_M = self.network.hidden_states(
-            token_ids_BT, completion_mask_BT, recomputes_layers=recomputes_layers and torch.is_grad_enabled()
+            token_ids_BT, completion_mask_BT, recomputes_layers=recomputes_layers if torch.is_grad_enabled() else 0
         )
         logprobs_M, entropy_M = chosen_stats(hidden_MD, targets_M, self.network.head(temperature))
         empty_BT = torch.zeros(completion_mask_BT.shape, dtype=torch.float32, device=token_ids_BT.device)

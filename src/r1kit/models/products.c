@@ -203,66 +203,70 @@ static inline void block(const char *left, int64_t row_bytes, int64_t step_bytes
 }
 
 /* `left_stride`: numbers between the rows of the left factor; 0: it was laid out. `right`: laid out, for `right_k` numbers
- * along K, of which the first k are read. */
-static void multiply(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left_stride, const uint16_t *right,
-                     int64_t right_k, const Target *target, int threads)
+ * along K, of which the first k are read. The share of thread `me` of `all`; returns 1 where memory is missing, else 0. */
+static int multiply_share(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left_stride,
+                          const uint16_t *right, int64_t right_k, const Target *target, int64_t me, int64_t all)
 {
     int64_t depth = whole(k), blocks = whole(m), panels = whole(n), panel_depth = whole(right_k);
-#pragma omp parallel num_threads(threads) if (m * n * k > 32 * WORTH_THREADS)
-    {
-        float sums[MOST_BLOCKS * EDGE * EDGE] __attribute__((aligned(64)));
-#ifdef _OPENMP
-        int64_t me = omp_get_thread_num(), all = omp_get_num_threads();
-#else
-        int64_t me = 0, all = 1;
-#endif
-        int64_t first = blocks * me / all, end = blocks * (me + 1) / all;
-        /* Rows that are missing to a whole block, and numbers that are missing along K, are read as zeros. */
-        int is_cut = left_stride && (m % EDGE || k % EDGE);
-        uint16_t *copy = NULL;
-        int64_t copied = left_stride && k % EDGE ? first : left_stride && m % EDGE && end == blocks ? blocks - 1 : end;
-        if (is_cut && copied < end) {
-            copy = aligned_alloc(64, (end - copied) * EDGE * depth * EDGE * 2);
-            memset(copy, 0, (end - copied) * EDGE * depth * EDGE * 2);
-            for (int64_t row = copied * EDGE; row < m && row < end * EDGE; row++)
-                memcpy(copy + (row - copied * EDGE) * depth * EDGE, left + row * left_stride, k * 2);
-        }
-        begin();
-        int64_t chunks = (depth * EDGE + MAX_DEPTH - 1) / MAX_DEPTH;
-        int64_t group = MAX_GROUP / (depth * EDGE * EDGE);
-        group = group < 1 ? 1 : group > MOST_BLOCKS ? MOST_BLOCKS : group;
-        for (int64_t start = first; start < end; start += group)
-            for (int64_t panel = 0; panel < panels; panel++) {
-                int64_t stop = start + group < end ? start + group : end;
-                for (int64_t chunk = 0; chunk < chunks; chunk++) {
-                    int64_t low = depth * chunk / chunks, high = depth * (chunk + 1) / chunks;
-                    const uint16_t *piece = right + (panel * panel_depth + low) * EDGE * EDGE;
-                    for (int64_t b = start; b < stop; b++) {
-                        const uint16_t *from;
-                        int64_t row_bytes = left_stride * 2, step_bytes = 64;
-                        if (!left_stride)
-                            from = left + (b * depth + low) * EDGE * EDGE, row_bytes = 64, step_bytes = EDGE * 64;
-                        else if (b >= copied)
-                            from = copy + ((b - copied) * EDGE * depth + low) * EDGE, row_bytes = depth * 64;
-                        else
-                            from = left + (b * left_stride + low) * EDGE;
-                        block((const char *)from, row_bytes, step_bytes, (const char *)piece, high - low,
-                              sums + (b - start) * EDGE * EDGE, chunk > 0);
-                    }
-                }
-                for (int64_t b = start; b < stop; b++)
-                    put(target, sums + (b - start) * EDGE * EDGE, b * EDGE, m - b * EDGE < EDGE ? m - b * EDGE : EDGE,
-                        panel * EDGE, n - panel * EDGE);
-            }
-        _tile_release();
-        free(copy);
+    float sums[MOST_BLOCKS * EDGE * EDGE] __attribute__((aligned(64)));
+    int64_t first = blocks * me / all, end = blocks * (me + 1) / all;
+    /* Rows that are missing to a whole block, and numbers that are missing along K, are read as zeros. */
+    int is_cut = left_stride && (m % EDGE || k % EDGE);
+    uint16_t *copy = NULL;
+    int64_t copied = left_stride && k % EDGE ? first : left_stride && m % EDGE && end == blocks ? blocks - 1 : end;
+    if (is_cut && copied < end) {
+        copy = aligned_alloc(64, (end - copied) * EDGE * depth * EDGE * 2);
+        if (!copy) return 1;
+        memset(copy, 0, (end - copied) * EDGE * depth * EDGE * 2);
+        for (int64_t row = copied * EDGE; row < m && row < end * EDGE; row++)
+            memcpy(copy + (row - copied * EDGE) * depth * EDGE, left + row * left_stride, k * 2);
     }
+    begin();
+    int64_t chunks = (depth * EDGE + MAX_DEPTH - 1) / MAX_DEPTH;
+    int64_t group = MAX_GROUP / (depth * EDGE * EDGE);
+    group = group < 1 ? 1 : group > MOST_BLOCKS ? MOST_BLOCKS : group;
+    for (int64_t start = first; start < end; start += group)
+        for (int64_t panel = 0; panel < panels; panel++) {
+            int64_t stop = start + group < end ? start + group : end;
+            for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                int64_t low = depth * chunk / chunks, high = depth * (chunk + 1) / chunks;
+                const uint16_t *piece = right + (panel * panel_depth + low) * EDGE * EDGE;
+                for (int64_t b = start; b < stop; b++) {
+                    const uint16_t *from;
+                    int64_t row_bytes = left_stride * 2, step_bytes = 64;
+                    if (!left_stride)
+                        from = left + (b * depth + low) * EDGE * EDGE, row_bytes = 64, step_bytes = EDGE * 64;
+                    else if (b >= copied)
+                        from = copy + ((b - copied) * EDGE * depth + low) * EDGE, row_bytes = depth * 64;
+                    else
+                        from = left + (b * left_stride + low) * EDGE;
+                    block((const char *)from, row_bytes, step_bytes, (const char *)piece, high - low,
+                          sums + (b - start) * EDGE * EDGE, chunk > 0);
+                }
+            }
+            for (int64_t b = start; b < stop; b++)
+                put(target, sums + (b - start) * EDGE * EDGE, b * EDGE, m - b * EDGE < EDGE ? m - b * EDGE : EDGE,
+                    panel * EDGE, n - panel * EDGE);
+        }
+    _tile_release();
+    free(copy);
+    return 0;
 }
 
-void product(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left_stride, const uint16_t *right,
-             const Target *target, int threads)
+/* Returns 1 where memory for scratch is missing, else 0. */
+int product(int64_t m, int64_t n, int64_t k, const uint16_t *left, int64_t left_stride, const uint16_t *right,
+            const Target *target, int threads)
 {
-    multiply(m, n, k, left, left_stride, right, k, target, threads);
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed) if (m * n * k > 32 * WORTH_THREADS)
+    {
+#ifdef _OPENMP
+        failed = multiply_share(m, n, k, left, left_stride, right, k, target, omp_get_thread_num(), omp_get_num_threads());
+#else
+        failed = multiply_share(m, n, k, left, left_stride, right, k, target, 0, 1);
+#endif
+    }
+    return failed;
 }
 
 #include "attending.h"

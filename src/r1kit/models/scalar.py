@@ -36,7 +36,7 @@ class ScalarModel(Trainable):
         """Hidden states to the one number."""
         return next(getattr(self.model, name.rstrip(".")) for name in SCORING_HEAD if hasattr(self.model, name[:-1]))
 
-    def values(self, token_ids_BT: Tensor, mask_BT: Tensor, *, recomputes_layers: bool = False) -> Tensor:
+    def values(self, token_ids_BT: Tensor, mask_BT: Tensor, *, recomputes_layers: int = 0) -> Tensor:
         """What the network says before each token under the mask, of all tokens that stand before it (B, T); else 0.
 
         The same positions as those at which a policy predicts these tokens: rows are packed, and what they share
@@ -44,7 +44,7 @@ class ScalarModel(Trainable):
         """
         token_ids_BT, mask_BT = token_ids_BT.to(self.device), mask_BT.to(self.device)
         hidden_MD, _ = self.network.hidden_states(
-            token_ids_BT, mask_BT, recomputes_layers=recomputes_layers and torch.is_grad_enabled()
+            token_ids_BT, mask_BT, recomputes_layers=recomputes_layers if torch.is_grad_enabled() else 0
         )
         values_M = self.head(hidden_MD.to(self.head.weight.dtype))[:, 0]
         empty_BT = torch.zeros(mask_BT.shape, dtype=values_M.dtype, device=self.device)

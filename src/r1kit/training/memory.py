@@ -1,6 +1,7 @@
 """How much memory a run will need, counted before it starts."""
 
 import ctypes
+import math
 import resource
 import sys
 
@@ -14,8 +15,9 @@ PROCESS_BYTES = 500 * 2**20
 SAVED_WIDTHS, SAVED_MLP_WIDTHS = 16, 4
 # Microbatches are no larger than fills this with what the backward pass needs; beyond it, they gain nothing.
 ACTIVATION_BYTES = {"cpu": 3 * 2**27}
-# A row that needs more than this by itself is trained with the layers' insides made again in the backward pass.
-LONG_ROW_BYTES = {"cpu": 3 * 2**29}
+# A row that needs more than this by itself is trained with the insides of as many layers as needed made again in the
+# backward pass.
+LONG_ROW_BYTES = {"cpu": 2**30}
 DEVICE_ACTIVATION_BYTES = 2**34
 # Scratch of the head and of the attention, and one layer's gradients before they are added up.
 SCRATCH_BYTES = 200 * 2**20
@@ -36,8 +38,11 @@ def forecast_bytes(
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     cache = max_sequences * positions * config.num_hidden_layers * heads * head_width * 2 * element
     tokens = max(positions, tokens_within_budget(policy, tokens_per_microbatch))
-    kept_of_token = inputs_per_token if recomputes_layers(policy, tokens) else activations_per_token
-    return PROCESS_BYTES + SCRATCH_BYTES + kept + max(cache, tokens * kept_of_token(policy))
+    needed = tokens * activations_per_token(policy)
+    if recomputes_layers(policy, tokens):
+        most = LONG_ROW_BYTES.get(policy.device.type, DEVICE_ACTIVATION_BYTES)
+        needed = min(needed, max(most, tokens * inputs_per_token(policy)))
+    return PROCESS_BYTES + SCRATCH_BYTES + kept + max(cache, needed)
 
 
 def tokens_within_budget(policy: Trainable, max_tokens: int) -> int:
@@ -46,10 +51,14 @@ def tokens_within_budget(policy: Trainable, max_tokens: int) -> int:
     return max(1, min(max_tokens, budget // activations_per_token(policy)))
 
 
-def recomputes_layers(policy: Trainable, num_tokens: int) -> bool:
-    """Whether so long a row is trained with only the input of each layer kept."""
+def recomputes_layers(policy: Trainable, num_tokens: int) -> int:
+    """Of how many layers of so long a row only the input is kept."""
     budget = LONG_ROW_BYTES.get(policy.device.type, DEVICE_ACTIVATION_BYTES)
-    return num_tokens * activations_per_token(policy) > budget
+    whole, least = (num_tokens * kept(policy) for kept in (activations_per_token, inputs_per_token))
+    if whole <= budget:
+        return 0
+    num_layers = policy.model.config.num_hidden_layers
+    return min(num_layers, math.ceil(num_layers * (whole - budget) / max(1, whole - least)))
 
 
 def activations_per_token(policy: Trainable) -> int:

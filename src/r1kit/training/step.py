@@ -8,7 +8,7 @@ from torch import Tensor
 
 from r1kit.models.policy import Policy, TokenStats
 from r1kit.training.batch import Batch
-from r1kit.training.memory import recomputes_layers, tokens_within_budget
+from r1kit.training.memory import recomputes_layers, return_free_memory, tokens_within_budget
 from r1kit.training.optimizer import Optimizer
 
 LossFn = Callable[[TokenStats, Batch], tuple[Tensor, Mapping[str, Tensor]]]
@@ -43,11 +43,14 @@ def optimizer_step(
     total_loss, sums, num_tokens = 0.0, dict[str, float](), 0
     for microbatch in minibatch.microbatches(tokens_within_budget(policy, max_tokens_per_microbatch)):
         microbatch = microbatch.to(policy.device)
+        num_recomputed = recomputes_layers(policy, microbatch.token_ids_BT.shape[1])
+        if num_recomputed:
+            return_free_memory()  # blocks of other sizes, left by the microbatch before, are of no use to a long row
         stats = policy.token_stats(
             microbatch.token_ids_BT,
             microbatch.completion_mask_BT,
             temperature=temperature,
-            recomputes_layers=recomputes_layers(policy, microbatch.token_ids_BT.shape[1]),
+            recomputes_layers=num_recomputed,
         )
         loss, watched = loss_fn(stats, microbatch)
         total_loss += add_gradient(loss)
