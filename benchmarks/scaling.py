@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ LONG = {
     "one completion of 8,192": (8192,),
 }
 PROMPT = 64
-CONTEXTS, ROWS, REPEATS = (64, 256, 512, 1024), 64, 3
+CONTEXTS, ROWS, DECODED = (64, 256, 512, 1024), 16, 24
+"""Rows decode so many tokens behind prompts of each length, a prompt of its own each."""
+REPEATS = 3
 
 
 def main() -> None:
@@ -44,9 +47,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--decoding", action="store_true", help="only the decoding steps")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    if options.decoding:
+        print(json.dumps(decoding_times(options.model)))
+        return
     if options.memory_of:
         print(json.dumps(memory_of(options.model, LONG[options.memory_of])))
         return
@@ -145,32 +152,41 @@ def resident(name: str) -> int:
 
 
 def decoding_times(model: str) -> dict[str, Any]:
-    """Seconds of a step of 64 rows at several contexts, the line through them, and the floor of its slope."""
+    """Seconds of a step by what its rows look back at, the line through them, and the floor of its slope.
+
+    Contexts are read as prompts, which takes a fraction of the time that decoding them would.
+    """
     bench = Bench.of(BenchSettings(model=model, dtype="bfloat16"), trains=False)
     limits = measure_limits(bench.policy.compute_dtype, bench.policy.device)
     engine = NativeEngine(bench.policy, max_sequences=ROWS)
-    end = bench.policy.tokenizer.eos_token_id
-    sampling = SamplingSpec(max_new_tokens=CONTEXTS[-1] + 40, banned_token_ids=(end,))
-    prompts = [bench.prompts[row % len(bench.prompts)] for row in range(ROWS)]
-    seconds: dict[int, list[float]] = {context: [] for context in CONTEXTS}
-    for run in range(REPEATS):
+    sampling = SamplingSpec(max_new_tokens=DECODED + 8, banned_token_ids=(bench.policy.tokenizer.eos_token_id,))
+    random = torch.Generator().manual_seed(0)
+    points = []
+    for context in (CONTEXTS[0], *CONTEXTS):  # the first time warms up
+        prompts = torch.randint(1000, bench.policy.vocab_size, (ROWS, context), generator=random).tolist()
         ids = engine.submit(
-            [Request(prompt_token_ids=p, sampling=sampling, seed=run * ROWS + n) for n, p in enumerate(prompts)]
+            [Request(prompt_token_ids=tuple(prompt), sampling=sampling, seed=row) for row, prompt in enumerate(prompts)]
         )
-        for context in range(1, CONTEXTS[-1] + 32):
-            started = time.perf_counter()
-            engine.step()
-            near = [place for place in CONTEXTS if place <= context < place + 32]
-            if near:
-                seconds[near[0]].append(time.perf_counter() - started)
+        engine.step()
+        seconds = [seconds_of(engine.step) for _ in range(DECODED)]
         engine.cancel(ids)
-    points = [(context + 16, statistics.median(taken)) for context, taken in seconds.items()]
+        points.append((context + DECODED / 2, statistics.median(seconds)))
+        print(points[-1], file=sys.stderr, flush=True)
+    points = points[1:]
     slope, start = statistics.linear_regression([x for x, _ in points], [y for _, y in points])
-    shape, mean_prompt = NetworkShape.of(bench.policy), sum(map(len, prompts)) / ROWS
-    bytes_of = [shape.step_bytes(ROWS, len(bench.prompts), mean_prompt, context) for context in (100, 1100)]
+    shape = NetworkShape.of(bench.policy)
+    bytes_of = [shape.step_bytes(ROWS, ROWS, context, 0) for context in (100, 1100)]
     floor = (bytes_of[1] - bytes_of[0]) / 1000 / limits.bytes_per_second
-    return {"points": points, "seconds_at_0": start, "seconds_per_token": slope, "floor_per_token": floor,
-            "times_floor": slope / floor, "bytes_per_second": limits.bytes_per_second}  # fmt: skip
+    return {"points": points, "rows": ROWS, "seconds_at_0": start, "seconds_per_token": slope,
+            "floor_per_token": floor, "times_floor": slope / floor,
+            "bytes_per_second": limits.bytes_per_second}  # fmt: skip
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    """How long it takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
 
 
 def drawing(found: dict[str, Any]) -> str:
@@ -187,7 +203,7 @@ def drawing(found: dict[str, Any]) -> str:
         panel(0, "training: tokens a second, by tokens a step", training, []),
         panel(
             420,
-            "decoding 64 rows: milliseconds a step, by context (line: fit; dashes: floor of reading the cache)",
+            f"decoding {ROWS} rows: milliseconds a step, by context (line: fit; dashes: floor of reading the cache)",
             decoding,
             [(line, ""), (floor, "4 3")],
         ),

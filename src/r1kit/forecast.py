@@ -38,14 +38,12 @@ from r1kit.stage_plan import Plan
 from r1kit.stage_runner import WHOLE, Cut
 from r1kit.stages import grpo, ppo, pretrain, sft
 from r1kit.stages.grpo import Trainee
-from r1kit.stages.preference import ModelGrader
 from r1kit.stages.preference_data import read_preferences
-from r1kit.stages.preparation import check_before_start, make_trainee
+from r1kit.stages.preparation import check_before_start, forecast_memory, make_trainee
 from r1kit.stages.prompting import on_route
 from r1kit.stages.rejection import make_draw
 from r1kit.stages.reward_model import make_reward_model, num_steps
 from r1kit.tasks import sample_problems
-from r1kit.training.memory import forecast_bytes
 from r1kit.types import Rollout
 
 
@@ -145,33 +143,13 @@ def size_of(recipe: StageRecipe) -> str:
     return f"{recipe.num_problems:,} problems x {samples} samples"
 
 
-def other_networks_bytes(trainee: Trainee) -> int:
-    """What a value model (weights, gradient, two moments, and a copy in another precision) and reward models take."""
-    total = 0
-    if trainee.critic is not None:
-        scalar = trainee.critic.scalar
-        is_copied = scalar.compute_dtype != scalar.model.dtype
-        total += scalar.num_parameters() * (16 + 2 * is_copied)
-    graders = trainee.sampler.preference.graders.values() if trainee.sampler.preference else ()
-    models = [grader.model.scalar.model for grader in graders if isinstance(grader, ModelGrader)]
-    return total + sum(model.num_parameters() * model.dtype.itemsize for model in models)
-
-
 def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
     trainee = make_trainee(recipe)
     check_before_start(recipe, trainee)
     if audited := refuse_bad_rewards(recipe, console, show=True):
         console.print(audited, highlight=False)
     probe = probe_iteration(recipe, trainee)
-    num_rollouts = recipe.rollouts.problems_per_iteration * recipe.rollouts.group_size
-    memory = forecast_bytes(
-        trainee.policy,
-        max_sequences=min(recipe.run.max_sequences, num_rollouts),
-        positions=len(probe.rollout.prompt_token_ids) + recipe.sampling.longest_completion,
-        tokens_per_microbatch=recipe.run.max_tokens_per_microbatch,
-        has_reference=trainee.reference is not None,
-    )
-    memory += other_networks_bytes(trainee)
+    memory = forecast_memory(recipe, trainee)
     console.print(
         f"memory: about {memory / 2**30:.2f} GiB at the peak, with {trainee.policy.num_parameters():,} parameters"
     )

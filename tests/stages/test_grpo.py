@@ -1,6 +1,7 @@
 """The loop of reinforcement learning: what it rewards it gets, and its figures say what happened."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -234,4 +235,10 @@ def test_the_console_says_what_figures_mean_when_asked_to(tiny, tmp_path, capsys
         said = capsys.readouterr().out
         assert ("sampler against trainer" in said) is explain
         assert "held-out" in said and "reward" in said
-        assert "held-out" in (tmp_path / f"{explain}" / "log.txt").read_text()
+        log = (tmp_path / f"{explain}" / "log.txt").read_text()
+        (memory,) = [line for line in log.splitlines() if line.startswith("memory: ")]
+        assert "held-out" in log and memory in said
+        found = re.fullmatch(r"memory: (\S+) GiB at the peak, (\S+) GiB forecast \((\d+)%\)", memory)
+        peak, forecast, share = map(float, found.groups())
+        assert 0.3 < peak < 30 and 0.5 < forecast < 2
+        assert share == pytest.approx(100 * forecast / peak, abs=3)

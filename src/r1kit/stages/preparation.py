@@ -15,10 +15,11 @@ from r1kit.rewards.combine import language_notes
 from r1kit.rewards.judging import judge_answer
 from r1kit.rewards.verifiers import find_verifier
 from r1kit.stages import grpo, ppo
-from r1kit.stages.preference import check_general_problems, preference_rewards
+from r1kit.stages.preference import ModelGrader, check_general_problems, preference_rewards
 from r1kit.tasks import FAMILIES, sample_problems, validate
 from r1kit.tasks.rows import NEED_NO_GOLD
 from r1kit.tasks.source import longest_problems, verifiers_of
+from r1kit.training.memory import forecast_bytes
 from r1kit.training.optimizer import Optimizer
 from r1kit.types import Problem, Verdict
 
@@ -63,6 +64,33 @@ def make_sampler(
         sampling=chat_template.with_stops(sampling.spec()),
         rewards=rewards,
     )
+
+
+def forecast_memory(recipe: ZeroRecipe, trainee: grpo.Trainee) -> int:
+    """Bytes that a run will hold at its peak, counted before it; prompts are as long as the longest of an iteration."""
+    num_problems = recipe.rollouts.problems_per_iteration
+    problems = sample_problems(recipe.training_tasks, num_problems, seed=f"{recipe.seed}/iteration-0", split="train")
+    prompt_tokens = max(len(trainee.sampler.prompt_token_ids(problem)) for problem in problems)
+    policy_bytes = forecast_bytes(
+        trainee.policy,
+        max_sequences=min(recipe.run.max_sequences, num_problems * recipe.rollouts.group_size),
+        positions=prompt_tokens + recipe.sampling.longest_completion,
+        tokens_per_microbatch=recipe.run.max_tokens_per_microbatch,
+        has_reference=trainee.reference is not None,
+    )
+    return policy_bytes + other_networks_bytes(trainee)
+
+
+def other_networks_bytes(trainee: grpo.Trainee) -> int:
+    """What a value model (weights, gradient, two moments, and a copy in another precision) and reward models take."""
+    total = 0
+    if trainee.critic is not None:
+        scalar = trainee.critic.scalar
+        is_copied = scalar.compute_dtype != scalar.model.dtype
+        total += scalar.num_parameters() * (16 + 2 * is_copied)
+    graders = trainee.sampler.preference.graders.values() if trainee.sampler.preference else ()
+    models = [grader.model.scalar.model for grader in graders if isinstance(grader, ModelGrader)]
+    return total + sum(model.num_parameters() * model.dtype.itemsize for model in models)
 
 
 def check_before_start(recipe: ZeroRecipe, trainee: grpo.Trainee) -> None:

@@ -15,12 +15,13 @@ from r1kit.rewards.audit import refuse_bad_rewards
 from r1kit.rewards.combine import language_notes
 from r1kit.run import Run
 from r1kit.stages import grpo, ppo
-from r1kit.stages.preparation import check_before_start, make_trainee
+from r1kit.stages.preparation import check_before_start, forecast_memory, make_trainee
 from r1kit.stages.pretrain import train_base
 from r1kit.stages.sft import read_corpus, show_first_batch, train_sft
 from r1kit.stages.verdicts import VerdictJournal
 from r1kit.tasks.source import reports_of, verifiers_of
 from r1kit.training.checkpoint import Progress, latest_checkpoint, load_checkpoint
+from r1kit.training.memory import peak_memory_bytes
 
 
 def run_pretrain(recipe: PretrainRecipe, folder: Path, *, resume: bool, console: Console) -> None:
@@ -57,6 +58,7 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
             return
         progress = resume_from(run, trainee) if resume else Progress(iterations_done=0, steps_done=0)
         run.cut_back(progress.iterations_done)
+        forecast = forecast_memory(recipe, trainee)
         tasks = (*recipe.training_tasks, *recipe.evaluation.harder)
         journal = VerdictJournal(run, verifiers_of(tasks), since=progress.iterations_done)
         trainee = replace(trainee, sampler=replace(trainee.sampler, judging=journal.at(progress.iterations_done)))
@@ -75,8 +77,9 @@ def train_zero(recipe: ZeroRecipe, folder: Path, *, resume: bool, explain: bool,
             progress = grpo.train_grpo(recipe, trainee, progress, run, live.report, learn)
             if not run.stop_requested:
                 grpo.finish(recipe, trainee, progress, run, live.report)
-        run.log_text(live.verdict)
-        console.print(live.verdict, highlight=False)
+        for line in (live.verdict, memory_line(forecast)):
+            run.log_text(line)
+            console.print(line, highlight=False)
         stop_if_asked(run)
         console.print(f"model:  {run.final}", highlight=False)
         write_run_report(run, console)
@@ -90,6 +93,12 @@ def resume_from(run: Run, trainee: grpo.Trainee) -> Progress:
     progress = load_checkpoint(checkpoint, trainee.policy, trainee.optimizer, trainee.reference, trainee.critic)
     trainee.sampler.engine.load_weights(trainee.policy, version=progress.iterations_done)
     return progress
+
+
+def memory_line(forecast: int) -> str:
+    """What the process has held at its peak, beside what was reckoned with."""
+    peak = peak_memory_bytes()
+    return f"memory: {peak / 2**30:.2f} GiB at the peak, {forecast / 2**30:.2f} GiB forecast ({forecast / peak:.0%})"
 
 
 def is_complete(run: Run, console: Console) -> bool:
