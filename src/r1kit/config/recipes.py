@@ -18,6 +18,7 @@ from r1kit.config.objective import (
     SequenceMeanWeights,
     TokenWeightsConfig,
 )
+from r1kit.config.peft import PeftSettings
 from r1kit.config.preference import PreferenceSettings
 from r1kit.config.rollouts import RewardSettings, RolloutSettings, StagedSamplingSettings, TemplateSettings
 from r1kit.config.run import EvaluationSettings, RunSettings
@@ -43,6 +44,8 @@ class ZeroRecipe(Settings):
     correction: CorrectionConfig = NoCorrection()
     token_weights: TokenWeightsConfig = SequenceMeanWeights()
     optimizer: OptimizerSettings = OptimizerSettings()
+    peft: PeftSettings | None = None
+    """Adapters that train in place of the network's weights; unset: everything trains."""
     evaluation: EvaluationSettings = EvaluationSettings()
     preference: PreferenceSettings | None = None
     """General prompts and reward models, for RL in all scenarios; unset: rules alone."""
@@ -66,6 +69,7 @@ class ZeroRecipe(Settings):
     @model_validator(mode="after")
     def _no_setting_is_idle(self) -> "ZeroRecipe":
         rollouts = self.rollouts
+        refuse_muon_with_adapters(self.peft, self.optimizer)
         if self.objective.kind == "reinforce" and rollouts.steps_per_iteration > 1:
             raise ValueError(
                 f"objective.kind is 'reinforce', which has no ratio, but rollouts.steps_per_iteration is "
@@ -104,6 +108,14 @@ class ZeroRecipe(Settings):
         """How many of them problems are drawn from after so many optimizer steps."""
         is_open = self.preference is not None and steps_done >= self.preference.from_step
         return len(self.training_tasks if is_open else self.tasks)
+
+
+def refuse_muon_with_adapters(peft: PeftSettings | None, optimizer: OptimizerSettings) -> None:
+    """Raise ValueError: Muon makes the update of a whole matrix orthogonal, not that of its factors."""
+    if peft is not None and optimizer.kind == "muon":
+        raise ValueError(
+            "optimizer.kind is 'muon', which is for whole matrices, not for adapters; use 'adamw' with [peft]"
+        )
 
 
 class PretrainSettings(Settings):
@@ -167,10 +179,13 @@ class SFTRecipe(Settings):
     """Examples to validate on, in a file of their own."""
     sft: SFTSettings = SFTSettings()
     optimizer: OptimizerSettings = OptimizerSettings(schedule="cosine")
+    peft: PeftSettings | None = None
+    """Adapters that train in place of the network's weights; unset: everything trains."""
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
     def _no_setting_is_idle(self) -> "SFTRecipe":
+        refuse_muon_with_adapters(self.peft, self.optimizer)
         sft = self.sft
         validates = self.validation_data is not None or sft.validation_share > 0
         if self.validation_data is not None and sft.validation_share > 0:

@@ -168,7 +168,11 @@ class _Pass:
         """Of projections that were given the same input."""
         laid_out = None
         for name, grad_NO in zip(names, grads, strict=True):
-            sink_OD = self.sink_of(self.weights[f"{name}.weight"])
+            weight_OI = self.weights[f"{name}.weight"]
+            adapter = None if self.sink is None else self.sink.adapter_of(weight_OI)
+            if adapter is not None:
+                adapter.add_gradient(grad_NO, input_ND)
+            sink_OD = self.sink_of(weight_OI)
             if sink_OD is not None:
                 laid_out = laid_out or self.arithmetic.right(input_ND)
                 self.arithmetic.add_product(self.arithmetic.left_transposed(grad_NO), laid_out, sink_OD)
@@ -212,4 +216,4 @@ class _Pass:
 
     def sink_of(self, weight: Tensor) -> Tensor | None:
         """Where the gradient of a weight is added."""
-        return None if self.sink is None else self.sink(weight)
+        return None if self.sink is None else self.sink.sum_of(weight)

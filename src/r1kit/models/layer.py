@@ -18,6 +18,7 @@ from torch.nn import functional
 from r1kit.models.attention import Scope, attend, attend_backward
 from r1kit.models.compiled_layer import CompiledLayer, arithmetic_of
 from r1kit.models.layer_parts import ATTENTION, MLP, NORMS, LayerSettings, Sink
+from r1kit.models.lora import Adapter
 from r1kit.models.packing import Packing
 
 SILU = ("SiLU", "SiLUActivation")
@@ -63,7 +64,7 @@ def _forward(
     arithmetic = arithmetic_of(hidden_states, named)
     if arithmetic is not None and (sink is not None or not torch.is_grad_enabled()):
         return CompiledLayer.apply(hidden_states[0], settings, arithmetic, sink, *named.values())[None]
-    return _Layer.apply(hidden_states[0], settings, *named.values())[None]
+    return _Layer.apply(hidden_states[0], settings, sink, *named.values())[None]
 
 
 @dataclass(slots=True)
@@ -89,10 +90,11 @@ class _Insides:
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input_ND: Tensor, settings: LayerSettings, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, input_ND: Tensor, settings: LayerSettings, sink: Sink | None, *parameters: Tensor) -> Tensor:
         weights = dict(zip(settings.names, parameters, strict=True))
         insides = _insides(input_ND, settings, weights)
         ctx.settings = settings
+        ctx.adapters = {name: sink.adapter_of(weight) for name, weight in weights.items()} if sink else {}
         ctx.save_for_backward(input_ND, *parameters, *(insides.tensors() if settings.keeps_insides else ()))
         return _linear(_gated(insides.gate_NI, insides.up_NI), weights, "mlp.down_proj", insides.middle_ND)
 
@@ -102,24 +104,27 @@ class _Layer(torch.autograd.Function):
         input_ND, kept = saved[0], saved[1 + len(settings.names) :]
         weights = dict(zip(settings.names, saved[1:], strict=False))
         insides = _Insides(*kept) if kept else _insides(input_ND, settings, weights)
-        gradients = _Gradients(
-            {name for name, asked in zip(settings.names, ctx.needs_input_grad[2:], strict=True) if asked}
-        )
+        asked = {name for name, asked in zip(settings.names, ctx.needs_input_grad[3:], strict=True) if asked}
+        gradients = _Gradients(asked, ctx.adapters)
         grad_middle_ND = _mlp_backward(grad_ND, insides, settings, weights, gradients)
         grad_input_ND = _attention_backward(grad_middle_ND, input_ND, insides, settings, weights, gradients)
-        return grad_input_ND, None, *(gradients.found.get(name) for name in settings.names)
+        return grad_input_ND, None, None, *(gradients.found.get(name) for name in settings.names)
 
 
 class _Gradients:
     """The gradients of a layer's parameters, by name; those that train are computed."""
 
-    def __init__(self, asked: set[str]) -> None:
+    def __init__(self, asked: set[str], adapters: dict[str, Adapter | None]) -> None:
         self.asked = asked
+        self.adapters = adapters
         self.found: dict[str, Tensor] = {}
 
     def of_linear(self, name: str, grad_NO: Tensor, input_NI: Tensor) -> None:
         """Of a projection that was given this input."""
-        if f"{name}.weight" in self.asked:
+        adapter = self.adapters.get(f"{name}.weight")
+        if adapter is not None:
+            adapter.add_gradient(grad_NO, input_NI)
+        elif f"{name}.weight" in self.asked:
             # oneDNN multiplies a left factor that was laid out anew up to twice as fast as a transposed view.
             self.found[f"{name}.weight"] = grad_NO.T.contiguous() @ input_NI
         if f"{name}.bias" in self.asked:

@@ -3,18 +3,28 @@
 N: tokens of the packed row   E: head width
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 from r1kit.models.attention import Scope
+from r1kit.models.lora import Adapter
 
 NORMS = ("input_layernorm", "post_attention_layernorm")
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
-Sink = Callable[[Tensor], Tensor | None]
-"""Where the gradient of a weight is added in float32; None where it doesn't train."""
+
+class Sink(Protocol):
+    """Where the gradients of weights go that are copies of those that train."""
+
+    def sum_of(self, weight: Tensor) -> Tensor | None:
+        """What the gradient of a weight is added to in float32; None where it doesn't train."""
+        ...
+
+    def adapter_of(self, weight: Tensor) -> Adapter | None:
+        """What takes the gradient of a linear layer in its place, from its input and the gradient of its output."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,12 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from r1kit.config.model import ModelSettings
+from r1kit.config.peft import PeftSettings
 from r1kit.errors import ModelError
 from r1kit.models import nano
+from r1kit.models.adapter_files import CONFIG, is_adapter, merge
 from r1kit.models.gguf import converted_folder
+from r1kit.models.lora import make_adapters
 from r1kit.models.placement import place
 from r1kit.models.policy import Policy
 
@@ -44,7 +47,8 @@ def resolve_folder(path: str, revision: str | None = None) -> Path:
     """The folder that a recipe's `model.path` means; raise ModelError where it holds no model.
 
     `nano` or another model of the package, a model folder, a run's folder (its `final/`, else its last checkpoint), a
-    GGUF file (converted into the user's cache), or a hub id (downloaded into the hub's cache).
+    GGUF file (converted into the user's cache), or a hub id (downloaded into the hub's cache). It may hold adapters
+    alone, of which the base is found when they are loaded.
     """
     folder = nano.shipped_folder(path) if path in nano.SHIPPED else Path(path).expanduser()
     if folder.is_file():
@@ -60,6 +64,8 @@ def resolve_folder(path: str, revision: str | None = None) -> Path:
             f"model.path {path!r}: no such folder or file ({', '.join(nano.SHIPPED)} name models that ship "
             "with r1kit, owner/name one of the Hugging Face hub)"
         )
+    if is_adapter(folder):
+        return folder
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if missing or not list(folder.glob("*.safetensors")):
         lacks = ", ".join(missing or ["*.safetensors"])
@@ -68,8 +74,27 @@ def resolve_folder(path: str, revision: str | None = None) -> Path:
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The language model of a folder, every weight from its files; raise ModelError where one is missing or no fit."""
+    """The language model of a folder, every weight from its files; raise ModelError where one is missing or no fit.
+
+    Adapters are merged into their base.
+    """
+    if is_adapter(folder):
+        model = load_model(base_folder(folder), dtype)
+        merge(model, folder, read_object(folder / CONFIG))
+        return model
     return load_network(AutoModelForCausalLM, folder, dtype)
+
+
+def base_folder(folder: Path) -> Path:
+    """The folder of the network to which a folder's adapters belong; raise ModelError where there is none."""
+    found = read_object(folder / CONFIG)
+    base = found.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"{folder / CONFIG}: base_model_name_or_path names no model; write the base's path there")
+    try:
+        return resolve_folder(base, found.get("revision"))
+    except ModelError as error:
+        raise ModelError(f"{folder / CONFIG}: base_model_name_or_path: {error}") from error
 
 
 def load_network(
@@ -81,6 +106,8 @@ def load_network(
     Raises ModelError where another one is missing or does not fit.
     """
     read_object(folder / "config.json")
+    if is_adapter(folder):
+        raise ModelError(f"{folder}: it holds adapters alone, not a network; export it first: r1 export {folder} OUT")
     try:
         # Weights of another shape are let through, to be named below: the library's own error does not.
         model, found = kind.from_pretrained(
@@ -103,16 +130,32 @@ def load_network(
     return model
 
 
-def load_policy(settings: ModelSettings, *, trains: bool = False) -> Policy:
+def load_policy(
+    settings: ModelSettings, *, trains: bool = False, peft: PeftSettings | None = None, seed: int = 0
+) -> Policy:
     """The model and tokenizer that the settings name, where and in the precision that they say.
 
     A policy that `trains` keeps float32 weights, of which each forward pass makes copies in the precision of the
-    matrix products: in bfloat16 a step of a millionth of a weight would be lost.
+    matrix products: in bfloat16 a step of a millionth of a weight would be lost. With `peft` new adapters train, made
+    by the seed, and the network keeps its files' own precision.
     """
     folder = resolve_folder(settings.path, settings.revision)
     placement = place(settings, num_parameters_of(folder))
-    model, tokenizer = load_both(folder, torch.float32 if trains else placement.dtype)
-    return Policy(model.to(placement.device), tokenizer, compute_dtype=placement.dtype)
+    is_exact = peft is not None and placement.dtype == torch.bfloat16 and _is_bfloat16(folder)
+    model, tokenizer = load_both(folder, torch.float32 if trains and not is_exact else placement.dtype)
+    model = model.to(placement.device)
+    adapters = None
+    if peft is not None:
+        is_of_hub = not Path(settings.path).expanduser().exists() and settings.path not in nano.SHIPPED
+        base = settings.path if is_of_hub else str(folder.resolve())
+        adapters = make_adapters(model, peft, seed=seed, base=base, revision=settings.revision)
+    return Policy(model, tokenizer, compute_dtype=placement.dtype, adapters=adapters)
+
+
+def _is_bfloat16(folder: Path) -> bool:
+    """Whether a folder's weights are bfloat16, so that loading them as such loses nothing."""
+    config = read_object(folder / "config.json")
+    return not is_adapter(folder) and (config.get("dtype") or config.get("torch_dtype")) == "bfloat16"
 
 
 def load_both(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -125,6 +168,8 @@ def load_both(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTra
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; raise ModelError where it is damaged or could never end a completion."""
+    if is_adapter(folder) and not (folder / "tokenizer.json").is_file():
+        folder = base_folder(folder)
     try:
         tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -148,6 +193,8 @@ def _tokenizer_class(folder: Path) -> Any:
 
 def num_parameters_of(folder: Path) -> int:
     """Parameters of a folder's network, counted without its weights."""
+    if is_adapter(folder):
+        return num_parameters_of(base_folder(folder))
     kind = read_object(folder / "config.json").get("model_type")
     try:
         with torch.device("meta"):

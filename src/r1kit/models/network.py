@@ -19,6 +19,7 @@ from r1kit.errors import ModelError
 from r1kit.models import attention
 from r1kit.models.head import Head
 from r1kit.models.layer import take_over
+from r1kit.models.lora import Adapter, Adapters
 from r1kit.models.packing import Packing, pack
 
 # How far packed and padded hidden states may differ, relative to their norm: rounding is a tenth of it at most.
@@ -41,12 +42,16 @@ class ComputeNetwork:
     Where they are not, it holds a copy of each parameter, made again whenever the master has changed (an edit of
     `.data` is not noticed), and adds each copy's gradient to its master's, in the master's precision: many microbatches
     add up without being rounded. Only `.backward()` does so; `torch.autograd.grad` does not reach the masters.
+
+    Of weights with an adapter it holds a copy in any case: the merged ones, whose gradient goes to the adapter.
     """
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, adapters: Adapters | None = None) -> None:
         """Copy layers and settings; where the layers can't take packed rows, rows are padded instead."""
         self._masters = dict(model.named_parameters())
-        self.is_shadow = dtype != model.dtype
+        self.adapters = adapters
+        """Those that are merged from the next forward pass on."""
+        self.is_shadow = dtype != model.dtype or adapters is not None
         copies = {name: self._counterpart(master, dtype) for name, master in self._masters.items()}
         memo: dict[int, Any] = {id(master): copies[name] for name, master in self._masters.items()}
         memo |= {id(buffer): buffer for buffer in model.buffers()}
@@ -57,6 +62,7 @@ class ComputeNetwork:
         for layer in self._layers:
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         self._seen: tuple[int, ...] | None = None
+        self._merged: tuple[int, ...] | None = None
         embeddings = model.get_input_embeddings()
         # A network that scores has no output embeddings; then only the device is asked of this.
         self._head_master: Tensor = (model.get_output_embeddings() or embeddings).weight
@@ -64,9 +70,7 @@ class ComputeNetwork:
             # Rows of the masters: gradients of frequent tokens would otherwise be summed in the low precision.
             self._model.get_input_embeddings().forward = partial(_embedded, embeddings, dtype)
         self._padded_attention = model.config._attn_implementation
-        self.num_layers_by_hand = sum(
-            take_over(layer, self._sink if self.is_shadow else None) for layer in self._layers
-        )
+        self.num_layers_by_hand = sum(take_over(layer, self if self.is_shadow else None) for layer in self._layers)
         self.packs_rows = self._takes_packed_rows()
 
     @property
@@ -133,24 +137,52 @@ class ComputeNetwork:
     def _refresh(self) -> None:
         if not self.is_shadow:
             return
-        seen = (_optimizer_steps[0], *(master._version for master in self._masters.values()))
+        steps = _optimizer_steps[0]
+        versions = tuple(master._version for master in self._masters.values())
+        seen = (0 if self.adapters else steps, *versions)  # under adapters, no optimizer touches the masters
         if seen != self._seen:
             for name, copy in self._copies.items():
-                copy.copy_(self._masters[name])
+                if copy is not self._masters[name] and self._adapter_of_master(self._masters[name]) is None:
+                    copy.copy_(self._masters[name])
             self._seen = seen
+        merged = (steps, *versions, *self.adapters.state()) if self.adapters else None
+        if self.adapters and merged != self._merged:
+            for name, master in self._masters.items():
+                if self.adapters.of(master) is not None:
+                    self._copies[name].copy_(self.adapters.merged(master))
+            self._merged = merged
 
-    def _sink(self, copy: Tensor) -> Tensor | None:
+    def sum_of(self, weight: Tensor) -> Tensor | None:
         """The master's gradient, to which that of its copy is added; None where it doesn't train."""
-        master = self._master_of[id(copy)]
+        master = self._master_of[id(weight)]
         return _gradient_of(master) if master.requires_grad else None
 
+    def adapter_of(self, weight: Tensor) -> Adapter | None:
+        """The adapter to which the gradient of a copy is handed on."""
+        return self._adapter_of_master(self._master_of[id(weight)])
+
+    def _adapter_of_master(self, master: Tensor) -> Adapter | None:
+        return self.adapters.of(master) if self.adapters else None
+
     def _counterpart(self, master: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
-        if not self.is_shadow:
+        """What computes in a master's place."""
+        has_adapter = self._adapter_of_master(master) is not None
+        if not self.is_shadow or (self.adapters and not has_adapter and master.dtype == dtype):
             return master
-        copy = nn.Parameter(torch.empty_like(master, dtype=dtype), requires_grad=master.requires_grad)
-        if master.requires_grad:
+        # That the merged weights ask for a gradient makes autograd come by; by hand, they are given none.
+        copy = nn.Parameter(torch.empty_like(master, dtype=dtype), requires_grad=master.requires_grad or has_adapter)
+        if has_adapter:
+            copy.register_post_accumulate_grad_hook(partial(self._project, master))
+        elif master.requires_grad:
             copy.register_post_accumulate_grad_hook(partial(_hand_over, master))
         return copy
+
+    def _project(self, master: Tensor, copy: Tensor) -> None:
+        """What autograd has found of merged weights, one matrix at a time, goes to their adapter."""
+        gradient, copy.grad = copy.grad, None
+        adapter = self._adapter_of_master(master)
+        if gradient is not None and adapter is not None:
+            adapter.add_weight_gradient(gradient)
 
 
 class _Lookup(torch.autograd.Function):

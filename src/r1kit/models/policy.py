@@ -3,7 +3,7 @@
 B: rows   T: token positions, right-padded   M: tokens under the mask   D: model width
 """
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from r1kit.errors import ModelError
 from r1kit.models.head import chosen_stats
+from r1kit.models.lora import Adapters
 from r1kit.models.trainable import Trainable
 
 
@@ -34,13 +35,18 @@ class Policy(Trainable):
     """A causal language model of `transformers` and its tokenizer."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, compute_dtype: torch.dtype | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        compute_dtype: torch.dtype | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         """Take a loaded model; raise ModelError where its head is more than a matrix product.
 
         `compute_dtype` is the precision of matrix products, by default that of the weights.
         """
-        super().__init__(model, tokenizer, compute_dtype=compute_dtype)
+        super().__init__(model, tokenizer, compute_dtype=compute_dtype, adapters=adapters)
         self._refuse_unusual_heads()
 
     @property
@@ -75,16 +81,30 @@ class Policy(Trainable):
         )
 
     def load_weights(self, other: "Policy") -> None:
-        """Copy the weights of another policy of the same shape."""
-        self.model.load_state_dict(other.model.state_dict())
+        """Copy the weights of another policy of the same shape, its adapters merged where this one has none."""
+        if self.adapters is not None:
+            self.adapters.load_state(other.trained_state())
+        else:
+            self.model.load_state_dict(other.merged_state())
+
+    def without_adapters(self) -> "Policy":
+        """The network on its own weights, which it shares with this one: the reference of a policy with adapters.
+
+        It follows `load_weights` by adapters of its own.
+        """
+        assert self.adapters is not None
+        reference = copy(self)
+        reference._network = self._network
+        reference.adapters = self.adapters.switched_off()
+        return reference
 
     def converted(self, dtype: torch.dtype) -> "Policy":
-        """A copy whose weights, and nothing else, are in another precision; it can't be trained.
+        """A copy whose weights, and nothing else, are in another precision, adapters merged; it can't be trained.
 
         Not `model.to(dtype)`: that rounds the rotary embedding's frequencies too, which stay float32 in every network
         that was loaded in bfloat16.
         """
-        memo = {id(p): nn.Parameter(p.detach().to(dtype), requires_grad=False) for p in self.model.parameters()}
+        memo = {id(p): nn.Parameter(self.merged(p).to(dtype), requires_grad=False) for p in self.model.parameters()}
         return Policy(deepcopy(self.model, memo), self.tokenizer, compute_dtype=dtype)
 
     @torch.no_grad()

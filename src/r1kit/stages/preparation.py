@@ -29,7 +29,7 @@ LONGEST_CHECKED = 32
 
 def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
     """Policy, reference, optimizer and sampler of a recipe, before the first step."""
-    policy = load_policy(recipe.model, trains=True)
+    policy = load_policy(recipe.model, trains=True, peft=recipe.peft, seed=recipe.seed)
     end_at(policy, ChatTemplate.of(policy, recipe.template))
     total_steps = recipe.rollouts.num_iterations * recipe.rollouts.steps_per_iteration
     sampler = make_sampler(
@@ -41,11 +41,18 @@ def make_trainee(recipe: ZeroRecipe) -> grpo.Trainee:
     )
     return grpo.Trainee(
         policy=policy,
-        reference=load_policy(recipe.model) if recipe.objective.kl_coef > 0 else None,
+        reference=make_reference(recipe, policy),
         optimizer=Optimizer(policy, recipe.optimizer, total_steps=total_steps),
         critic=ppo.make_critic(recipe, policy),
         sampler=replace(sampler, preference=preference_rewards(recipe, sampler)),
     )
+
+
+def make_reference(recipe: ZeroRecipe, policy: Policy) -> Policy | None:
+    """What the KL term holds the policy to, if it has weight: the base, which under adapters is there already."""
+    if recipe.objective.kl_coef == 0:
+        return None
+    return load_policy(recipe.model) if policy.adapters is None else policy.without_adapters()
 
 
 def make_sampler(

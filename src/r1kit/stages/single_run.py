@@ -35,7 +35,7 @@ def run_pretrain(recipe: PretrainRecipe, folder: Path, *, resume: bool, console:
 
 def run_sft(recipe: SFTRecipe, folder: Path, *, resume: bool, console: Console) -> None:
     """Supervised fine-tuning on a file of examples."""
-    policy = load_policy(recipe.model, trains=True)
+    policy = load_policy(recipe.model, trains=True, peft=recipe.peft, seed=recipe.seed)
     template = ChatTemplate.of(policy, recipe.template)
     end_at(policy, template)
     corpus = read_corpus(recipe, policy, template)

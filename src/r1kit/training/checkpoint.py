@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from r1kit.errors import ModelError, RunError
+from r1kit.models.adapter_files import ADAPTER, adapter_files, read_adapter
 from r1kit.models.loading import load_network
 from r1kit.models.trainable import Trainable
 from r1kit.training.critic import Critic
@@ -39,9 +40,20 @@ class Progress:
 
 
 def save_model(policy: Trainable, folder: Path) -> None:
-    """Write weights, config and tokenizer to a new folder, all or nothing."""
+    """Write weights, config and tokenizer to a new folder, all or nothing.
+
+    Adapters are merged into the weights, and stand by themselves in `adapter/`.
+    """
+
+    def write(temporary: Path) -> None:
+        policy.model.save_pretrained(temporary, state_dict=policy.merged_state())
+        _write_files(policy.tokenizer_files, temporary)
+        if policy.adapters is not None:
+            (temporary / ADAPTER).mkdir()
+            _write_files(adapter_files(policy.adapters), temporary / ADAPTER)
+
     with _disk_errors(folder):
-        _replace_folder(folder, lambda temporary: _write_model(policy, temporary))
+        _replace_folder(folder, write)
 
 
 def save_checkpoint(
@@ -57,10 +69,15 @@ def save_checkpoint(
     """Write `step-N` under `folder`, name it in `latest`, and remove all but the last `keep`; returns its path."""
 
     def write(temporary: Path) -> None:
-        _write_model(policy, temporary)
+        if policy.adapters is None:
+            policy.model.save_pretrained(temporary)
+        else:  # what a base that is there already lacks
+            policy.model.config.save_pretrained(temporary)
+            _write_files(adapter_files(policy.adapters), temporary)
+        _write_files(policy.tokenizer_files, temporary)
         tensors = {f"optimizer.{name}": tensor for name, tensor in optimizer.state_tensors().items()}
         if reference is not None:
-            tensors |= {f"reference.{name}": tensor for name, tensor in reference.model.state_dict().items()}
+            tensors |= {f"reference.{name}": tensor for name, tensor in reference.trained_state().items()}
         if critic is not None:
             tensors |= {f"critic.{name}": tensor for name, tensor in critic.state_tensors().items()}
         save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, temporary / TRAINER_STATE)
@@ -108,7 +125,7 @@ def load_checkpoint(
         tensors = load_file(checkpoint / TRAINER_STATE)
         optimizer.load_state(_under("optimizer.", tensors), steps_done=counts["steps_done"])
         if reference is not None:
-            reference.model.load_state_dict(_under("reference.", tensors))
+            reference.load_trained_state(_under("reference.", tensors))
         if critic is not None:
             critic.load_state(_under("critic.", tensors))
     except (OSError, SafetensorError, ValueError, KeyError) as error:
@@ -119,18 +136,23 @@ def load_checkpoint(
 
 
 def load_weights(checkpoint: Path, policy: Trainable) -> None:
-    """Set the weights to those of a model folder of the same shape; raise RunError where they are not."""
+    """Set the weights to those of a model folder of the same shape; raise RunError where they are not.
+
+    Of a network with adapters, its adapters, to those that were saved in the folder.
+    """
     try:
+        if policy.adapters is not None:
+            policy.adapters.load_state(read_adapter(checkpoint))
+            return
         # Not the raw tensors: transformers stores some architectures' weights (fused experts) under other names.
         policy.model.load_state_dict(load_network(policy.auto_class, checkpoint, policy.model.dtype).state_dict())
-    except (ModelError, RuntimeError) as error:
+    except (ModelError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{checkpoint}: its weights are not those of this model, or damaged: {reason}") from error
 
 
-def _write_model(policy: Trainable, folder: Path) -> None:
-    policy.model.save_pretrained(folder)
-    for name, content in policy.tokenizer_files.items():
+def _write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
         (folder / name).write_bytes(content)
 
 
@@ -143,7 +165,7 @@ def _replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     write(temporary)
-    for path in temporary.iterdir():
+    for path in temporary.rglob("*"):
         _sync(path)
     _sync(temporary)
     if folder.exists():

@@ -10,14 +10,14 @@ from r1kit.models.trainable import Trainable
 
 
 class Optimizer:
-    """An optimizer over all weights of a network; `steps_done` is part of its state."""
+    """An optimizer over all that trains of a network; `steps_done` is part of its state."""
 
     def __init__(self, policy: Trainable, settings: OptimizerSettings, *, total_steps: int) -> None:
         """`total_steps` is where a cosine schedule ends."""
         self._settings = settings
         self._total_steps = total_steps
         self.steps_done = 0
-        self.parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+        self.parameters = policy.trained_parameters()
         self._optimizers = _make_optimizers(policy, settings)
 
     @property
@@ -72,7 +72,7 @@ class Optimizer:
 
 
 def _make_optimizers(policy: Trainable, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
-    trained = [weights for weights in policy.model.parameters() if weights.requires_grad]
+    trained = policy.trained_parameters()
     embeddings = {id(policy.model.get_input_embeddings().weight), id(policy.head.weight)}
     is_muon = settings.kind == "muon"
     matrices = [w for w in trained if is_muon and w.ndim == 2 and id(w) not in embeddings]

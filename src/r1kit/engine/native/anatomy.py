@@ -1,5 +1,6 @@
 """The parts of the networks that the fast forward pass knows: Llama, Qwen2, Qwen3, and others built of their layers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,8 @@ class Anatomy:
     norm: Tensor
     head: nn.Linear
     rotary: nn.Module
+    merged: Callable[[Tensor], Tensor]
+    """A weight as the policy computes: with what its adapter adds, if it has one."""
 
 
 def read_anatomy(policy: Policy) -> Anatomy | None:
@@ -96,6 +99,7 @@ def read_anatomy(policy: Policy) -> Anatomy | None:
         norm=backbone.norm.weight,
         head=policy.head,
         rotary=backbone.rotary_emb,
+        merged=policy.merged,
     )
 
 

@@ -103,9 +103,9 @@ class FusedForward:
             tokens_N = torch.tensor([probe[place], probe[place - 12], probe[place]])
             found.append(self.advance(tokens_N, torch.tensor([place, place - 12, place]))[2])
         self._cache = GroupedCache(len(self._weights.layers), self._shape, self._dtype)
-        is_cast = policy.compute_dtype != policy.model.dtype
-        with torch.autocast("cpu", dtype=policy.compute_dtype, enabled=is_cast):
-            expected = policy.model(input_ids=torch.tensor([probe]), use_cache=False).logits[0, 19:].float()
+        model = policy.model if policy.adapters is None else policy.converted(policy.compute_dtype).model
+        with torch.autocast("cpu", dtype=policy.compute_dtype, enabled=policy.compute_dtype != model.dtype):
+            expected = model(input_ids=torch.tensor([probe]), use_cache=False).logits[0, 19:].float()
         gap = float((torch.stack(found).float() - expected).abs().max() / expected.abs().max())
         return None if gap <= TOLERANCE[self._dtype] else f"its logits differ by {gap:.1e} of the largest"
 

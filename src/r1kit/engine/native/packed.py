@@ -1,6 +1,6 @@
 """Matrices laid out once for the processor's matrix units, which otherwise happens again at every product."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,9 @@ class PackedLinear:
     are faster merely transposed: without oneDNN's overhead at each call.
     """
 
-    def __init__(self, modules: Sequence[nn.Linear], dtype: torch.dtype) -> None:
-        """Copy the modules' weights in the given precision."""
-        weight = torch.cat([module.weight.detach().to(dtype) for module in modules])
+    def __init__(self, modules: Sequence[nn.Linear], merged: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
+        """Copy the modules' weights, their adapters merged into them, in the given precision."""
+        weight = torch.cat([merged(module.weight).to(dtype) for module in modules])
         has_bias = any(module.bias is not None for module in modules)
         self._bias = torch.cat([_bias(module, dtype) for module in modules]) if has_bias else None
         self._is_packed = can_pack(dtype) and (dtype == torch.bfloat16 or weight.numel() > SMALL)
@@ -53,16 +53,16 @@ def can_pack(dtype: torch.dtype) -> bool:
 class PackedLayer:
     """One layer's weights: projections of the same input are one product."""
 
-    def __init__(self, layer: Layer, dtype: torch.dtype) -> None:
+    def __init__(self, layer: Layer, merged: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
         """Copy a layer."""
         self.attention_norm = layer.attention_norm.detach().float()
-        self.query_key_value = PackedLinear([layer.query, layer.key, layer.value], dtype)
+        self.query_key_value = PackedLinear([layer.query, layer.key, layer.value], merged, dtype)
         self.query_norm = None if layer.query_norm is None else layer.query_norm.detach().float()
         self.key_norm = None if layer.key_norm is None else layer.key_norm.detach().float()
-        self.output = PackedLinear([layer.output], dtype)
+        self.output = PackedLinear([layer.output], merged, dtype)
         self.mlp_norm = layer.mlp_norm.detach().float()
-        self.gate_up = PackedLinear([layer.gate, layer.up], dtype)
-        self.down = PackedLinear([layer.down], dtype)
+        self.gate_up = PackedLinear([layer.gate, layer.up], merged, dtype)
+        self.down = PackedLinear([layer.down], merged, dtype)
 
 
 class PackedWeights:
@@ -71,6 +71,6 @@ class PackedWeights:
     def __init__(self, anatomy: Anatomy, dtype: torch.dtype) -> None:
         """Copy a network in the given precision."""
         self.embedding = anatomy.embedding.detach()
-        self.layers = [PackedLayer(layer, dtype) for layer in anatomy.layers]
+        self.layers = [PackedLayer(layer, anatomy.merged, dtype) for layer in anatomy.layers]
         self.norm = anatomy.norm.detach().float()
-        self.head = PackedLinear([anatomy.head], dtype)
+        self.head = PackedLinear([anatomy.head], anatomy.merged, dtype)

@@ -20,12 +20,12 @@ class PlainForward:
     def __init__(self, policy: Policy) -> None:
         """Share the policy's weights, unless it multiplies in another precision than it keeps them in.
 
-        Then hold a copy in that precision: converting them at each token would cost more than the token. Raises
-        ModelError for networks whose cache is not plain keys and values.
+        Then hold a copy in that precision: converting them at each token would cost more than the token. The same where
+        adapters are to be merged. Raises ModelError for networks whose cache is not plain keys and values.
         """
         _refuse_unusual_attention(policy)
         self._source = policy
-        is_shared = policy.compute_dtype == policy.model.dtype
+        is_shared = policy.compute_dtype == policy.model.dtype and policy.adapters is None
         self._policy = policy if is_shared else policy.converted(policy.compute_dtype)
         self._cache = SlotCache(policy.model.config.num_hidden_layers)
 
