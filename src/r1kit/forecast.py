@@ -68,7 +68,7 @@ def show_dry_run(recipe: Recipe, console: Console, folder: Path | None = None, c
     if isinstance(recipe, ZeroRecipe):
         _show_zero(recipe, console)
     elif isinstance(recipe, SFTRecipe):
-        policy = load_policy(recipe.model)
+        policy = load_policy(recipe.model, peft=recipe.peft)
         template = ChatTemplate.of(policy, recipe.template)
         corpus = sft.read_corpus(recipe, policy, template)
         for note in corpus.notes:
@@ -150,8 +150,11 @@ def _show_zero(recipe: ZeroRecipe, console: Console) -> None:
         console.print(audited, highlight=False)
     probe = probe_iteration(recipe, trainee)
     memory = forecast_memory(recipe, trainee)
+    adapters = trainee.policy.adapters
+    of_which = "" if adapters is None else f", beside which {adapters.num_parameters():,} of adapters train"
     console.print(
         f"memory: about {memory / 2**30:.2f} GiB at the peak, with {trainee.policy.num_parameters():,} parameters"
+        f"{of_which}"
     )
     now, full, num_iterations = probe.seconds, probe.seconds_at_full_length, recipe.rollouts.num_iterations
     console.print(

@@ -28,12 +28,21 @@ def forecast_bytes(
 ) -> int:
     """Peak bytes of a reinforcement-learning run: weights, gradients, AdamW, the KV cache and activations.
 
+    Under adapters, gradients and AdamW's moments are theirs alone, and the reference is the base.
+
     Counted, not measured: each by its shape, the process and its scratch as seen on Linux.
     """
     config, element = policy.model.config, torch.finfo(policy.compute_dtype).bits // 8
-    kept = policy.num_parameters() * (4 * 4 + element * has_reference)  # weights, gradient, two moments, a reference
-    if policy.compute_dtype != policy.model.dtype:
-        kept += policy.num_parameters() * element * 2  # the engine's copy, and the one that trains
+    if policy.adapters is not None:
+        # Weights, the merged ones that compute, and the engine's copy; what trains, its gradient, two moments.
+        kept = policy.num_parameters() * (policy.model.dtype.itemsize + 2 * element)
+        kept += policy.adapters.num_parameters() * 4 * 4
+    else:
+        kept = policy.num_parameters() * (
+            4 * 4 + element * has_reference
+        )  # weights, gradient, two moments, a reference
+        if policy.compute_dtype != policy.model.dtype:
+            kept += policy.num_parameters() * element * 2  # the engine's copy, and the one that trains
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     cache = max_sequences * positions * config.num_hidden_layers * heads * head_width * 2 * element
