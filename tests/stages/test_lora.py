@@ -123,6 +123,7 @@ def test_fine_tuning_with_patience_ends_with_the_best_adapters(run_to_the_end, m
     ("peft", "message"),
     [
         ({"rank": 0}, r"peft\.rank: input should be greater than or equal to 1 \(it is 0\)"),
+        ({"target_modules": "q_proj"}, "peft.target_modules: a list of layers' names is expected, or 'all-linear'"),
         ({"rnak": 4}, "unknown key 'peft.rnak'; did you mean 'rank'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from r1kit.config.settings import Settings
 
@@ -23,6 +23,13 @@ class PeftSettings(Settings):
     """Names of linear layers, or ends of names (`q_proj`); `all-linear`: all but the head."""
     use_rslora: bool = False
     """s = alpha / sqrt(rank) instead (arXiv:2312.03732), for high ranks."""
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _names_are_a_list(cls, value: object) -> object:
+        if isinstance(value, str) and value != "all-linear":
+            raise ValueError("a list of layers' names is expected, or 'all-linear'")
+        return value
 
     @property
     def scale(self) -> float:
