@@ -13,6 +13,8 @@ from r1kit.pipeline import plan_r1
 from r1kit.recipe import dump_recipe, load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "nano" / "claims.toml"
+FIXED = ["ablation.rl={}", "language.rl={rollouts={num_iterations=40}}"]
+"""Settings that the tests name, whatever the recipe says: R1-Zero itself is the GRPO run."""
 FIGURES = {
     "n": 10,
     "k": 4,
@@ -68,7 +70,7 @@ class Rehearsal:
         self.trained.clear()
         self.measured.clear()
         text = StringIO()
-        recipe = load_recipe(RECIPE, overrides)
+        recipe = load_recipe(RECIPE, [*FIXED, *overrides])
         console = Console(file=text, width=300)
         run_claims(recipe, folder, make_plan=plan_r1, train=self._train, resume=resume, console=console)
         return text.getvalue()
