@@ -42,7 +42,9 @@ class Optimizer:
                 f"step {self.steps_done + 1}: the gradient's norm is {float(grad_norm)}; the last checkpoint is whole: "
                 "lower optimizer.lr, or use model.dtype float32"
             )
-        torch.nn.utils.clip_grads_with_norm_(self.parameters, self._settings.max_grad_norm, grad_norm)
+        # Torch would multiply all gradients by 1 where the clip doesn't bind, and so read and write them once more.
+        if self._settings.max_grad_norm / (grad_norm + 1e-6) < 1:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self._settings.max_grad_norm, grad_norm)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
