@@ -54,7 +54,7 @@ def main() -> None:
 
 def iteration_sides(options: argparse.Namespace, asked: Path) -> dict[str, Side]:
     """One GRPO iteration of 8 problems x 8 completions of at most 96 tokens."""
-    sides = {"r1kit": lambda: _ours(options.model, "iteration", 8, ITERATION_TOKENS)}
+    sides = {"r1kit": lambda: _ours(options.model, "iteration", 8, ITERATION_TOKENS, repeats=3)}
     if options.trl:
         for microbatch in options.microbatches:
             words = ["--max-new-tokens", str(ITERATION_TOKENS), "--microbatch", str(microbatch), "--iterations", "1"]
@@ -107,12 +107,13 @@ def _asked(folder: Path, count: int) -> Path:
     return path
 
 
-def _ours(model: Path, name: str, num_problems: int, max_new_tokens: int) -> dict[str, Any]:
+def _ours(model: Path, name: str, num_problems: int, max_new_tokens: int, *, repeats: int = 1) -> dict[str, Any]:
+    """The median of so many repeats; each draws other completions, whose lengths differ by chance."""
     words = [
         f"--model={model.resolve()}",
         f"--num-problems={num_problems}",
         f"--max-new-tokens={max_new_tokens}",
-        "--repeats=1",
+        f"--repeats={repeats}",
     ]
     command = [sys.executable, "-m", "r1kit.cli", "bench", name, *words, "--dtype=bfloat16", "--json", "-"]
     return _figures(command)
