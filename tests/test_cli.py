@@ -243,9 +243,7 @@ def test_an_interrupt_exits_with_130_and_resume_finishes(r1, recipe, monkeypatch
 
 
 def test_an_interrupt_while_the_model_loads_exits_with_130(r1, recipe, monkeypatch):
-    monkeypatch.setattr(
-        "r1kit.stages.preparation.load_policy", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
-    )
+    monkeypatch.setattr("r1kit.stages.preparation.load_policy", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
     status, _, said = r1("train", recipe)
     assert status == 130
     assert "Traceback" not in said
