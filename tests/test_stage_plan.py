@@ -129,7 +129,7 @@ def test_resources_may_change_and_a_moved_folder_is_the_same(tmp_path):
         finish(stage)
     there.rename(tmp_path / "new")
     moved = plan_of(r1(run={"max_sequences": 8}), tmp_path / "new")
-    refuse_stale(moved, before=len(moved.stages), moved_from=str(there))
+    refuse_stale(moved, before=len(moved.stages), moved_from=[str(there)])
     with pytest.raises(RunError, match="1-cold-start/traces was made by another recipe"):
         refuse_stale(moved, before=len(moved.stages))
 

@@ -4,7 +4,7 @@ A plan is made before anything runs, so that it can be shown, cut, and compared 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -83,16 +83,16 @@ class PlannedStage:
             raise RunError(f"{path} is damaged: {error}; make the stage again with --from {self.name}") from error
         return found if isinstance(found, dict) else {}
 
-    def changes(self, moved_from: str = "") -> list[str]:
+    def changes(self, moved_from: Collection[str] = ()) -> list[str]:
         """The settings in which its recipe is no longer the one that its folder was made by, resources apart.
 
-        `moved_from` is the pipeline's folder as it was then: paths into it are the same paths.
+        `moved_from` are the folders that the pipeline has lain in: paths into them are the same paths.
         """
         before = self.recorded()
         if before is None:
             return []
         here = str(self.folder)[: -len(self.name) - 1]
-        then = _with_paths(before, moved_from, here) if moved_from else before
+        then = _with_paths(before, moved_from, here)
         free = ("run.", *(AFTERWARDS if self.recipe.kind == "rejection" and self.state is State.STARTED else ()))
         return [path for path in differences(then, dump_recipe(self.recipe)) if not f"{path}.".startswith(free)]
 
@@ -169,7 +169,7 @@ class Plan:
         return [s.name for s in self.stages if s.name in touched - set(names) and s.state is not State.MISSING]
 
 
-def stale_stages(plan: Plan, *, moved_from: str = "") -> dict[str, str]:
+def stale_stages(plan: Plan, *, moved_from: Collection[str] = ()) -> dict[str, str]:
     """The stages that lie there and are out of date, in the plan's order, each with the reason.
 
     They were made by another recipe, from what is itself out of date, or from what is gone.
@@ -186,7 +186,7 @@ def stale_stages(plan: Plan, *, moved_from: str = "") -> dict[str, str]:
     return found
 
 
-def refuse_stale(plan: Plan, *, before: int, moved_from: str = "") -> None:
+def refuse_stale(plan: Plan, *, before: int, moved_from: Collection[str] = ()) -> None:
     """Raise RunError where a stage at a place below `before` was made by another recipe, or from what is gone.
 
     The message names the first setting that changed and all later stages that were made from the stage.
@@ -255,11 +255,13 @@ def _state_of(plan: Plan, name: str) -> State:
     return plan.stages[_place(plan, name)].state
 
 
-def _with_paths(tree: Any, old: str, new: str) -> Any:
-    """Plain values with paths into the folder `old` as paths into `new`."""
+def _with_paths(tree: Any, folders: Collection[str], new: str) -> Any:
+    """Plain values with paths into any of the folders as paths into `new`."""
     if isinstance(tree, Mapping):
-        return {key: _with_paths(value, old, new) for key, value in tree.items()}
+        return {key: _with_paths(value, folders, new) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_with_paths(value, old, new) for value in tree]
-    is_inside = isinstance(tree, str) and (tree == old or tree.startswith(old + "/"))
-    return new + tree[len(old) :] if is_inside else tree
+        return [_with_paths(value, folders, new) for value in tree]
+    if not isinstance(tree, str):
+        return tree
+    old = next((old for old in (new, *folders) if tree == old or tree.startswith(old + "/")), None)
+    return tree if old is None else new + tree[len(old) :]

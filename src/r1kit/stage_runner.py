@@ -86,7 +86,7 @@ class PipelineRun:
         self.seconds: dict[str, float] = dict(before.get("seconds", {}))
         places = cut.places(plan)
         self.first, self.stop, self.is_cut = places.start, places.stop, cut.ends_early
-        moved_from = before.get("folder", "")
+        moved_from = before.get("folders", [])
         stale = stale_stages(plan, moved_from=moved_from) if replaces_stale else {}
         if not replaces_stale:
             refuse_stale(plan, before=self.first if cut.from_ else len(plan.stages), moved_from=moved_from)
@@ -99,7 +99,7 @@ class PipelineRun:
                 self._put_aside([*(stage.name for stage in plan.stages[self.first :]), EVALUATION])
             if replaces_stale:
                 self._replace(stale, replaces_stale)
-        self._content = described(recipe) | {"folder": str(folder)}
+        self._content = described(recipe) | {"folders": list(dict.fromkeys([*moved_from, str(folder)]))}
         self._write()
 
     def __enter__(self) -> "PipelineRun":

@@ -141,6 +141,10 @@ def test_a_folder_may_be_moved(rehearsal, tmp_path):
     (tmp_path / "here").rename(tmp_path / "there")
     rehearsal.run(tmp_path / "there", 'only=["b"]', "seeds=[0]", resume=True)
     assert rehearsal.trained == rehearsal.measured == []
+    rehearsal.run(tmp_path / "there", 'only=["b"]', "seeds=[0]", resume=True)  # its stages name the first folder still
+    (tmp_path / "there").rename(tmp_path / "here")
+    rehearsal.run(tmp_path / "here", 'only=["b"]', "seeds=[0]", resume=True)
+    assert rehearsal.trained == rehearsal.measured == []
 
 
 def test_a_run_that_is_not_there_is_not_resumed(rehearsal, tmp_path):
