@@ -89,7 +89,7 @@ def test_a_changed_size_measures_again_and_trains_nothing(rehearsal, tmp_path):
     assert "tests.harder.samples_per_problem has changed" in text
 
 
-@pytest.mark.parametrize("damage", ['{"claim": "f", ', '{"claim": "f"}', "[]", "\x00"])
+@pytest.mark.parametrize("damage", ['{"claim": "f"}', "\x00"])
 def test_a_damaged_claim_is_judged_again_and_said(rehearsal, tmp_path, damage):
     rehearsal.run(tmp_path, 'only=["f"]', "seeds=[0]")
     path = tmp_path / "seed-0" / "claims" / "f.json"

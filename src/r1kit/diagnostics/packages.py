@@ -20,6 +20,7 @@ PURPOSES = {
     "hub": "data sets of the Hugging Face hub",
     "json": "the verifiers of JSON schemas and patterns",
     "language": "telling apart languages of one script",
+    "peft": "adapters in peft's own classes (r1kit trains and writes them without)",
 }
 UNNAMED = "something that this version of the doctor does not know"
 FOR_DEVELOPERS = {"dev"}
