@@ -157,6 +157,7 @@ def test_a_run_that_is_not_there_is_not_resumed(rehearsal, tmp_path):
     [
         ('only=["z"]', "only.0: input should be 'a', 'b', 'c'"),
         ("seeds=[1, 1]", "seeds: 1 is named twice"),
+        ("seeds=[0, 0]", "seeds: 0 is named twice"),
         ("seeds=[]", "seeds: tuple should have at least 1 item"),
         ("language.rl.rolouts.num_iterations=3", "unknown key 'rolouts'; did you mean 'rollouts'?"),
         (

@@ -90,8 +90,8 @@ class ClaimsRecipe(Settings):
     @field_validator("seeds", "only")
     @classmethod
     def _names_each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if doubled := next((value for value in values if values.count(value) > 1), None):
-            raise ValueError(f"{doubled!r} is named twice")
+        if len(set(values)) < len(values):
+            raise ValueError(f"{next(value for value in values if values.count(value) > 1)!r} is named twice")
         return values
 
     @property
